@@ -1,0 +1,1 @@
+"""The ingress: from an HTTP request to a confirmed publish."""

@@ -1,0 +1,1 @@
+"""Sources: one file for each sender's format."""

@@ -1,0 +1,1 @@
+"""Write a consumer of your own: `from consumers import Consumer, ContactCreated, Reject`."""
