@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     retry_delay: float = Field(0.5, ge=0)
     """The first wait between attempts; it doubles, with jitter."""
     retry_max_delay: float = Field(30.0, ge=0)
+    handler_timeout: float = Field(60.0, gt=0)
+    """The longest one call of a handler may take; then it is cancelled and tried again."""
+    handler_concurrency: int = Field(16, ge=1)
+    """How many contacts of one lane may be handled at the same time."""
     outage_max_delay: float = Field(60.0, gt=0)
     """The longest wait between probes while the outside is down (`Unavailable`)."""
     dead_letter_run: int = Field(20, ge=1)

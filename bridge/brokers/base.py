@@ -10,6 +10,7 @@ a lane is in the hands of one replica of a group at a time. On Kafka a lane is o
 across all the group's topics, on RabbitMQ one shard queue, on the embedded log one hash range.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
@@ -69,11 +70,16 @@ class Lane(Protocol):
     def hold_limit(self) -> float | None:
         """Seconds for which one delivery may stay unacked; None where the broker sets no limit."""
 
+    @property
+    def over(self) -> asyncio.Event:
+        """Set when the lane is over (revoked, or the subscriber ends): finish and `close`."""
+
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """Wait for deliveries: at least one, at most `limit`, oldest first.
 
-        An empty sequence means that the lane is over (revoked, or the subscriber ends): what is
-        not acked will be delivered again, here or to another replica.
+        An empty sequence means that the lane is over: what is not acked will be delivered again,
+        here or to another replica. May be cancelled; what it took is then given back by `suspend`
+        or `close`.
 
         Raises:
             BrokerUnavailable: only where the adapter cannot reconnect by itself.
