@@ -11,12 +11,17 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tests.services import docker
 from tests.services.process import Process
 from tests.services.service import Given, Runner, Service, Unobtainable
-from tests.services.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tests.services.workspace import Workspace
 
 VERSION = "4.3.1"
+IMAGE = os.environ.get("BRIDGE_TEST_KAFKA_IMAGE", f"apache/kafka:{VERSION}")
 GIVEN = "BRIDGE_TEST_KAFKA"
 HOW_TO_GET = (
     f"Kafka: needs a running Docker engine, or Java 17+ and Maven "
@@ -77,15 +82,40 @@ def settings(data: str, clients: str, controller: str, advertised: str) -> dict[
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "unclean.leader.election.enable": "false",
-        # A test that stops the broker must not wait for a hand-over to nobody.
-        "controlled.shutdown.enable": "false",
+        # After a kill the node waits until its former self has expired: 3 s, not 9.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
     }
 
 
-def given() -> Kafka | None:
-    """The Kafka that the environment names."""
+def obtain(workspace: Workspace, *, own: bool = False, port: int | None = None) -> Kafka:
+    """Whatever way there is: given, from Docker, from Java and Maven; raises Unobtainable.
+
+    `own` is for tests that break it: a given one will not do.
+    """
     address = os.environ.get(GIVEN)
-    return Kafka(Given(GIVEN), address) if address else None
+    if address and own:
+        raise Unobtainable(f"Kafka: this test breaks it, so {GIVEN} must be unset")
+    if address:
+        return Kafka(Given(GIVEN), address)
+    if docker.usable(IMAGE):
+        return in_docker(workspace, port)
+    return local(workspace, port)
+
+
+def in_docker(workspace: Workspace, port: int | None = None) -> Kafka:
+    """A Kafka of our own in a container."""
+    number = workspace.ports.take(port)
+    address = f"127.0.0.1:{number}"
+    properties = settings("/var/lib/kafka/data", f"0.0.0.0:{number}", "127.0.0.1:9093", address)
+    environment = {
+        f"KAFKA_{key.upper().replace('.', '_')}": value for key, value in properties.items()
+    }
+    environment["KAFKA_HEAP_OPTS"] = "-Xmx512m"
+    container = docker.Container(
+        IMAGE, workspace.guard, ports={number: number}, environment=environment
+    )
+    return Kafka(container, address)
 
 
 def local(workspace: Workspace, port: int | None = None) -> Kafka:

@@ -7,13 +7,18 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 
+from tests.services import docker
 from tests.services.process import Process
 from tests.services.service import Given, Runner, Service, Unobtainable
-from tests.services.workspace import Workspace
 
+if TYPE_CHECKING:
+    from tests.services.workspace import Workspace
+
+IMAGE = os.environ.get("BRIDGE_TEST_POSTGRES_IMAGE", "postgres:17-alpine")
 GIVEN = "BRIDGE_TEST_POSTGRES"
 HOW_TO_GET = (
     "PostgreSQL: needs a running Docker engine, or Debian's package "
@@ -43,10 +48,33 @@ class Postgres(Service):
             return False
 
 
-def given() -> Postgres | None:
-    """The PostgreSQL that the environment names."""
+def obtain(workspace: Workspace, *, own: bool = False, port: int | None = None) -> Postgres:
+    """Whatever way there is: given, from Docker, from Debian's package; raises Unobtainable.
+
+    `own` is for tests that break it: a given one will not do.
+    """
     url = os.environ.get(GIVEN)
-    return Postgres(Given(GIVEN), url) if url else None
+    if url and own:
+        raise Unobtainable(f"PostgreSQL: this test breaks it, so {GIVEN} must be unset")
+    if url:
+        return Postgres(Given(GIVEN), url)
+    if docker.usable(IMAGE):
+        return in_docker(workspace, port)
+    return local(workspace, port)
+
+
+def in_docker(workspace: Workspace, port: int | None = None) -> Postgres:
+    """A cluster of our own in a container."""
+    number = workspace.ports.take(port)
+    environment = {
+        "POSTGRES_USER": "bridge",
+        "POSTGRES_DB": "postgres",
+        "POSTGRES_HOST_AUTH_METHOD": "trust",
+    }
+    container = docker.Container(
+        IMAGE, workspace.guard, ports={5432: number}, environment=environment
+    )
+    return _ours(container, number)
 
 
 def local(workspace: Workspace, port: int | None = None) -> Postgres:
@@ -80,7 +108,11 @@ def local(workspace: Workspace, port: int | None = None) -> Postgres:
         user=user,
         stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
     )
-    return Postgres(server, f"postgresql://bridge@127.0.0.1:{number}/postgres")
+    return _ours(server, number)
+
+
+def _ours(runner: Runner, port: int) -> Postgres:
+    return Postgres(runner, f"postgresql://bridge@127.0.0.1:{port}/postgres")
 
 
 def _programs() -> Path:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from tests.services.guard import Guard, signal_family
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 
 class Process:
@@ -76,10 +80,8 @@ class Process:
         self.resume()  # a stopped process would not see the signal
         if self.running:
             self._child.send_signal(self._stop_signal)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._child.wait(seconds)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def kill(self) -> None:
@@ -92,6 +94,10 @@ class Process:
         self._guard.forget("process", str(self._child.pid))
         self._child = None
         self._paused = False
+
+    def discard(self) -> None:
+        """Kill it for good."""
+        self.kill()
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open, nothing answers."""

@@ -7,16 +7,24 @@ import http.client
 import os
 import shutil
 import socket
+import subprocess
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
+from tests.services import docker
 from tests.services.process import Process
-from tests.services.service import Given, Runner, Service, Unobtainable
+from tests.services.service import FaultImpossible, Given, Runner, Service, Unobtainable
 from tests.services.waiting import until
-from tests.services.workspace import Workspace
 
+if TYPE_CHECKING:
+    from tests.services.guard import Guard
+    from tests.services.workspace import Workspace
+
+IMAGE = os.environ.get("BRIDGE_TEST_RABBITMQ_IMAGE", "rabbitmq:4-management")
 GIVEN = "BRIDGE_TEST_RABBITMQ"
 GIVEN_MANAGEMENT = "BRIDGE_TEST_RABBITMQ_MANAGEMENT"
 HOW_TO_GET = (
@@ -24,8 +32,14 @@ HOW_TO_GET = (
     "(apt-get install rabbitmq-server), or "
     f"{GIVEN}=amqp://user:pass@host:port/ with {GIVEN_MANAGEMENT}=http://user:pass@host:port"
 )
-USER, PASSWORD = "bridge", "bridge-tests"  # noqa: S105 - a broker on the loopback, for minutes
-PLUGINS = "[rabbitmq_management,rabbitmq_prometheus]."
+USER, PASSWORD = "bridge", "bridge-tests"
+
+
+@runtime_checkable
+class Controllable(Protocol):
+    """A runner that can run the node's own commands."""
+
+    def execute(self, *command: str) -> str: ...
 
 
 class RabbitMQ(Service):
@@ -41,6 +55,12 @@ class RabbitMQ(Service):
     @property
     def url(self) -> str:
         return self._url
+
+    def control(self, *arguments: str) -> str:
+        """Run `rabbitmqctl ARGUMENTS` on it and return what it prints: `stop_app`, alarms, ..."""
+        if not isinstance(self._runner, Controllable):
+            raise FaultImpossible(f"cannot run rabbitmqctl on a given {self.name}")
+        return self._runner.execute("rabbitmqctl", *arguments)
 
     def answers(self, seconds: float = 2.0) -> bool:
         return self._amqp_answers(seconds) and self._management_answers(seconds)
@@ -72,13 +92,29 @@ class RabbitMQ(Service):
             return False
 
 
+@dataclass(frozen=True)
+class _Ports:
+    amqp: int
+    management: int
+    metrics: int
+    mapper: int
+    peers: int
+
+
 class _Node:
     """A node's process and the port mapper that belongs to it alone."""
 
-    def __init__(self, mapper: Process, broker: Process, mapper_port: int) -> None:
-        self._mapper = mapper
-        self._broker = broker
-        self._mapper_port = mapper_port
+    def __init__(
+        self, mapper: str, server: Path, folder: Path, guard: Guard, ports: _Ports
+    ) -> None:
+        self._environment = _environment(folder, ports)
+        # In the foreground it is our child; the one that Erlang starts outlives everything.
+        self._mapper = Process([mapper], folder, guard, name="epmd", environment=self._environment)
+        self._broker = Process(
+            [str(server)], folder, guard, name="rabbitmq", environment=self._environment
+        )
+        self._programs = server.parent
+        self._mapper_port = ports.mapper
 
     @property
     def running(self) -> bool:
@@ -97,6 +133,10 @@ class _Node:
     def kill(self) -> None:
         self._broker.kill()
 
+    def discard(self) -> None:
+        self._broker.kill()
+        self._mapper.kill()
+
     def pause(self) -> None:
         self._broker.pause()
 
@@ -106,80 +146,121 @@ class _Node:
     def output(self) -> str:
         return self._broker.output()
 
+    def execute(self, program: str, *arguments: str) -> str:
+        """Run one of the node's commands; return what it prints, raise RuntimeError on failure."""
+        done = subprocess.run(
+            [self._programs / program, *arguments],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stdout}")
+        return done.stdout
+
     def _mapper_listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self._mapper_port)) == 0
 
 
-def given() -> RabbitMQ | None:
-    """The RabbitMQ that the environment names."""
+def obtain(
+    workspace: Workspace,
+    *,
+    own: bool = False,
+    port: int | None = None,
+    management_port: int | None = None,
+) -> RabbitMQ:
+    """Whatever way there is: given, from Docker, from Debian's package; raises Unobtainable.
+
+    `own` is for tests that break it: a given one will not do.
+    """
     url, management = os.environ.get(GIVEN), os.environ.get(GIVEN_MANAGEMENT)
-    if not url:
-        return None
-    if not management:
+    if url and own:
+        raise Unobtainable(f"RabbitMQ: this test breaks it, so {GIVEN} must be unset")
+    if url and not management:
         raise Unobtainable(f"{GIVEN} needs {GIVEN_MANAGEMENT}=http://user:pass@host:port beside it")
-    return RabbitMQ(Given(GIVEN), url, management)
+    if url and management:
+        return RabbitMQ(Given(GIVEN), url, management)
+    if docker.usable(IMAGE):
+        return in_docker(workspace, port, management_port)
+    return local(workspace, port, management_port)
+
+
+def in_docker(
+    workspace: Workspace, port: int | None = None, management_port: int | None = None
+) -> RabbitMQ:
+    """A node of our own in a container."""
+    amqp, management = workspace.ports.take(port), workspace.ports.take(management_port)
+    container = docker.Container(
+        IMAGE,
+        workspace.guard,
+        ports={5672: amqp, 15672: management},
+        environment={"RABBITMQ_DEFAULT_USER": USER, "RABBITMQ_DEFAULT_PASS": PASSWORD},
+    )
+    return _ours(container, amqp, management)
 
 
 def local(
     workspace: Workspace, port: int | None = None, management_port: int | None = None
 ) -> RabbitMQ:
     """A node of our own from Debian's package; raises Unobtainable."""
-    server, mapper = _server(), shutil.which("epmd")
-    if mapper is None:
+    mapper = shutil.which("epmd")
+    if mapper is None or not _SERVER.exists():
         raise Unobtainable(HOW_TO_GET)
-    folder = workspace.folder("rabbitmq")
-    amqp, management = workspace.ports.take(port), workspace.ports.take(management_port)
-    mapper_port = workspace.ports.take()
-    _write_settings(folder, amqp, management, workspace.ports.take())
-    environment = _environment(folder, amqp, mapper_port, workspace.ports.take())
-    node = _Node(
-        # In the foreground it is our child; the one that Erlang starts outlives everything.
-        Process([mapper], folder, workspace.guard, name="epmd", environment=environment),
-        Process([server], folder, workspace.guard, name="rabbitmq", environment=environment),
-        mapper_port,
+    ports = _Ports(
+        amqp=workspace.ports.take(port),
+        management=workspace.ports.take(management_port),
+        metrics=workspace.ports.take(),
+        mapper=workspace.ports.take(),
+        peers=workspace.ports.take(),
     )
+    folder = workspace.folder("rabbitmq")
+    _write_settings(folder, ports)
+    node = _Node(mapper, _SERVER, folder, workspace.guard, ports)
+    return _ours(node, ports.amqp, ports.management)
+
+
+# The script itself: Debian's wrapper in the PATH switches to another user and folder.
+_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+
+def _ours(runner: Runner, amqp: int, management: int) -> RabbitMQ:
     login = f"{USER}:{PASSWORD}"
     return RabbitMQ(
-        node, f"amqp://{login}@127.0.0.1:{amqp}/", f"http://{login}@127.0.0.1:{management}"
+        runner, f"amqp://{login}@127.0.0.1:{amqp}/", f"http://{login}@127.0.0.1:{management}"
     )
 
 
-def _server() -> str:
-    """The script itself: the wrapper in the PATH switches to another user and folder."""
-    for script in (Path("/usr/lib/rabbitmq/bin/rabbitmq-server"),):
-        if script.exists():
-            return str(script)
-    raise Unobtainable(HOW_TO_GET)
-
-
-def _write_settings(folder: Path, amqp: int, management: int, metrics: int) -> None:
+def _write_settings(folder: Path, ports: _Ports) -> None:
     (folder / "rabbitmq.conf").write_text(
-        f"listeners.tcp.1 = 127.0.0.1:{amqp}\n"
+        f"listeners.tcp.1 = 127.0.0.1:{ports.amqp}\n"
         "management.tcp.ip = 127.0.0.1\n"
-        f"management.tcp.port = {management}\n"
+        f"management.tcp.port = {ports.management}\n"
         "prometheus.tcp.ip = 127.0.0.1\n"
-        f"prometheus.tcp.port = {metrics}\n"
+        f"prometheus.tcp.port = {ports.metrics}\n"
         f"default_user = {USER}\n"
         f"default_pass = {PASSWORD}\n"
     )
-    (folder / "enabled_plugins").write_text(PLUGINS + "\n")
+    (folder / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].\n")
     # Files of the machine must not leak in.
     (folder / "advanced.config").write_text("[].\n")
     (folder / "rabbitmq-env.conf").write_text("")
 
 
-def _environment(folder: Path, amqp: int, mapper_port: int, peer_port: int) -> dict[str, str]:
+def _environment(folder: Path, ports: _Ports) -> dict[str, str]:
     inherited = {
         key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))
     }
     return inherited | {
         "HOME": str(folder),  # Erlang's cookie
         "detached": "1",  # the script becomes the node, so that its pid is the node's
-        "ERL_EPMD_PORT": str(mapper_port),
+        "ERL_EPMD_PORT": str(ports.mapper),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODENAME": f"bridge-{amqp}@localhost",
-        "RABBITMQ_DIST_PORT": str(peer_port),
+        "RABBITMQ_NODENAME": f"bridge-{ports.amqp}@localhost",
+        "RABBITMQ_DIST_PORT": str(ports.peers),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         "RABBITMQ_MNESIA_BASE": str(folder / "data"),
         "RABBITMQ_LOG_BASE": str(folder / "log"),

@@ -24,6 +24,7 @@ class Runner(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def kill(self) -> None: ...
+    def discard(self) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def output(self) -> str: ...
@@ -45,6 +46,9 @@ class Given:
 
     def kill(self) -> None:
         self._refuse("kill")
+
+    def discard(self) -> None:
+        """Leave it as it is."""
 
     def pause(self) -> None:
         self._refuse("pause")
@@ -87,12 +91,12 @@ class Service(ABC):
 
     def start(self) -> None:
         """Return when it answers; on failure nothing is left running."""
-        self._runner.start()
         try:
+            self._runner.start()
             until(self._ready_or_dead, f"{self.name} to answer", self.start_seconds)
-        except TooLate as late:
-            late.add_note(self._runner.output())
-            self._runner.stop()
+        except BaseException as failure:  # Ctrl-C too
+            failure.add_note(self._runner.output())
+            self.discard()
             raise
 
     def stop(self) -> None:
@@ -117,6 +121,10 @@ class Service(ABC):
     def resume(self) -> None:
         """Let it go on after `pause`."""
         self._runner.resume()
+
+    def discard(self) -> None:
+        """End it in the quickest way: nobody needs it or its data any more."""
+        self._runner.discard()
 
     def output(self) -> str:
         """The end of its log."""

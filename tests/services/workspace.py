@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from tests.services.guard import Guard
 from tests.services.ports import Ports
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class Workspace:
@@ -33,7 +36,7 @@ class Workspace:
         self.guard.close()
         self.ports.close()
 
-    def __enter__(self) -> Workspace:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
