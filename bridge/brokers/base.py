@@ -11,7 +11,7 @@ across all the group's topics, on RabbitMQ one shard queue, on the embedded log 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
@@ -78,8 +78,7 @@ class Lane(Protocol):
         """Wait for deliveries: at least one, at most `limit`, oldest first.
 
         An empty sequence means that the lane is over: what is not acked will be delivered again,
-        here or to another replica. May be cancelled; what it took is then given back by `suspend`
-        or `close`.
+        here or to another replica. Cancelling a `receive` takes nothing: the next one gives it.
 
         Raises:
             BrokerUnavailable: only where the adapter cannot reconnect by itself.
@@ -229,7 +228,7 @@ class DeadLetters(Protocol):
             PublishUnconfirmed: may be stored.
         """
 
-    def read(self) -> AsyncIterator[DeadLetter]:
+    def read(self) -> AsyncGenerator[DeadLetter, None]:
         """All that lie there now, oldest first. Removes nothing; ends when they are read."""
 
     async def replay(self, ids: Sequence[str]) -> int:
@@ -278,7 +277,7 @@ class Broker(Protocol):
     def dead_letters(self, group: str) -> AbstractAsyncContextManager[DeadLetters]:
         """The dead letters of one group."""
 
-    def tail(self, topics: Sequence[str]) -> AsyncIterator[Delivery]:
+    def tail(self, topics: Sequence[str]) -> AsyncGenerator[Delivery, None]:
         """What is published to these topics from now on, for people to watch; acks nothing.
 
         May miss messages while it reconnects: a view, not a group.
