@@ -1,0 +1,94 @@
+"""`bridge lag`: how far each group is behind."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.output import emit_rows, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.brokers.base import LagEntry
+
+
+def lag(
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="Only these groups.", show_default=False)
+    ] = None,
+    *,
+    partitions: Annotated[
+        bool, typer.Option("--partitions", help="A row for each topic and partition.")
+    ] = False,
+    watch: Annotated[
+        float, typer.Option("--watch", help="Repeat every so many seconds; 0: once.")
+    ] = 0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show how far groups are behind, in messages and seconds. Unknown is shown as '-'.
+
+    Examples:
+      bridge lag
+      bridge lag crm --partitions
+      bridge lag --watch 5 --json
+    """
+    from bridge.brokers import open_broker  # noqa: PLC0415
+    from bridge.errors import ConfigurationError  # noqa: PLC0415
+    from bridge.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings()
+    broker = open_broker(settings)
+
+    async def run() -> None:
+        async with broker.topology() as topology:
+            known = await topology.groups()
+        if missing := set(groups or ()) - {group.name for group in known}:
+            raise ConfigurationError(f"no such group: {', '.join(sorted(missing))}")
+        chosen = [group for group in known if not groups or group.name in groups]
+        async with broker.lag_reader() as reader:
+            while True:
+                rows = _rows(await reader.read(chosen), partitions=partitions, now=time.time())
+                emit_rows(rows, as_json=json, empty="No groups yet: bridge topology apply")
+                if not watch:
+                    return
+                await asyncio.sleep(watch)
+                if not json:
+                    say("")
+
+    asyncio.run(run())
+
+
+def _rows(
+    entries: "Sequence[LagEntry]", *, partitions: bool, now: float
+) -> list[dict[str, object]]:
+    keys = sorted(
+        {(e.group, e.topic, e.partition) if partitions else (e.group,) for e in entries},
+        key=lambda key: tuple(map(str, key)),
+    )
+    rows: list[dict[str, object]] = []
+    for key in keys:
+        part = [
+            e
+            for e in entries
+            if ((e.group, e.topic, e.partition) if partitions else (e.group,)) == key
+        ]
+        row: dict[str, object] = {"group": key[0]}
+        if partitions:
+            row |= {"topic": key[1], "partition": key[2]}
+        # One unknown part makes the sum unknown: a smaller number would be a lie.
+        counts = [e.messages for e in part]
+        row["messages"] = None if None in counts else sum(c for c in counts if c is not None)
+        row["seconds"] = _seconds(part, now)
+        members = [e.members for e in part if e.members is not None]
+        row["members"] = max(members) if members else None
+        rows.append(row)
+    return rows
+
+
+def _seconds(part: "Sequence[LagEntry]", now: float) -> float | None:
+    if any(e.messages is None or (e.messages and e.oldest is None) for e in part):
+        return None
+    oldest = [e.oldest for e in part if e.oldest is not None]
+    return round(max(0.0, now - min(oldest)), 1) if oldest else 0.0

@@ -1,0 +1,64 @@
+"""The token and the URL that the sender posts to."""
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+TOKEN_FILE = Path("var/token")
+"""Where `bridge up` keeps the token that it makes on its first run."""
+
+
+def with_kept_token(settings: "Settings") -> "Settings":
+    """The settings, with the kept token where none is set; makes and keeps one on the first run.
+
+    Raises:
+        ConfigurationError: the file cannot be written or read.
+    """
+    from pydantic import SecretStr  # noqa: PLC0415 - the command line starts without it
+
+    if settings.named_tokens:
+        return settings
+    try:
+        if not TOKEN_FILE.exists():
+            TOKEN_FILE.parent.mkdir(parents=True, exist_ok=True)
+            TOKEN_FILE.touch(mode=0o600)
+            TOKEN_FILE.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
+        token = TOKEN_FILE.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(f"cannot keep a token: {error}; set BRIDGE_TOKENS") from error
+    return settings.model_copy(update={"tokens": SecretStr(token)})
+
+
+def webhook_url(settings: "Settings", base: str) -> str:
+    """The URL to paste at the sender, with the first of the active tokens.
+
+    Args:
+        settings: with the tokens.
+        base: scheme, host and port, e.g. `http://127.0.0.1:8080`.
+    """
+    token = next(iter(settings.named_tokens.values()), "")
+    return f"{base.rstrip('/')}/hooks/dialog-insight/{token}".rstrip("/")
+
+
+def local_url(settings: "Settings") -> str:
+    """The URL of an ingress on this machine.
+
+    Raises:
+        ConfigurationError: no token is set, and `bridge up` never made one here.
+    """
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    if not settings.named_tokens:
+        if not TOKEN_FILE.exists():
+            raise ConfigurationError(
+                "no token: set BRIDGE_TOKENS as the ingress has it, or name the URL with --to"
+            )
+        token = TOKEN_FILE.read_text(encoding="utf-8").strip()
+        settings = settings.model_copy(update={"tokens": SecretStr(token)})
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104
+    return webhook_url(settings, f"http://{host}:{settings.port}")
