@@ -100,6 +100,12 @@ DEAD_LETTERS: Final = Counter(
     ["group", "error_type"],
     registry=REGISTRY,
 )
+ALERTS_UNDELIVERED: Final = Gauge(
+    "bridge_alerts_undelivered",
+    "Alerts that are decided and wait for a sink.",
+    ["sink"],
+    registry=REGISTRY,
+)
 TOPOLOGY_MISMATCH: Final = Gauge(
     "bridge_topology_mismatch",
     "1 while topics, queues or bindings of a group are not as they must be.",
