@@ -151,6 +151,7 @@ async def test_rabbitmq_stores_and_returns(a_rabbitmq: RabbitMQ, prefix: str) ->
 
 async def test_rabbitmq_keeps_its_messages_over_a_kill(a_rabbitmq: RabbitMQ, prefix: str) -> None:
     await publish(a_rabbitmq, prefix, b"two")
+    a_rabbitmq.settle()
     a_rabbitmq.kill()
     assert refuses(a_rabbitmq.url)
     a_rabbitmq.restart()
@@ -285,3 +286,27 @@ def test_two_runs_never_share_a_port() -> None:
     first.close()
     assert second.take(port) == port
     second.close()
+
+
+def test_the_shared_services_answer(kafka: Kafka, rabbitmq: RabbitMQ, postgres: Postgres) -> None:
+    assert kafka.answers()
+    assert rabbitmq.answers()
+    assert postgres.answers()
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("", "1 skipped"), ("true", "1 error")])
+def test_what_cannot_be_had_is_skipped_and_fails_in_ci(
+    ci: str, outcome: str, tmp_path: Path
+) -> None:
+    without = {key: value for key, value in os.environ.items() if not key.startswith("BRIDGE_TEST")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", f"{__file__}::test_the_shared_services_answer"],
+        cwd=Path(__file__).parents[2],
+        env=without | {"CI": ci, "PATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert kafka_service.HOW_TO_GET in done.stdout
+    assert f"{outcome} in" in done.stdout.splitlines()[-1]
