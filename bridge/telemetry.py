@@ -113,6 +113,18 @@ TOPOLOGY_MISMATCH: Final = Gauge(
     registry=REGISTRY,
 )
 
+# Log events of the ingress. One line for each request that was refused or failed, rate-bounded.
+REQUEST_REFUSED: Final = "request_refused"
+PUBLISH_FAILED: Final = "publish_failed"
+REQUEST_FAILED: Final = "request_failed"
+"""An exception that nobody named: a defect of ours; where it was raised, never its text."""
+CLIENT_GONE: Final = "client_gone"
+MALFORMED_STORED: Final = "malformed_stored"
+FAIL_STOP: Final = "fail_stop"
+INGRESS_STARTED: Final = "ingress_started"
+INGRESS_DRAINING: Final = "ingress_draining"
+INGRESS_STOPPED: Final = "ingress_stopped"
+
 
 def configure_logging(settings: Settings) -> None:
     """One line per unit of work on stderr: JSON, or readable text on a terminal."""
