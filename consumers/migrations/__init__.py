@@ -1,0 +1,21 @@
+"""Migrations of the consumers' database, run by `bridge db upgrade` (`consumers.schema`).
+
+A new one is a file in `versions/`, named after its revision, that continues the newest:
+
+    '''Tables of the loyalty consumer.'''
+
+    import sqlalchemy as sa
+    from alembic import op
+
+    from consumers.columns import KEY, UtcTime
+
+    revision = "0002"
+    down_revision = "0001"
+
+    def upgrade() -> None:
+        op.create_table("loyalty_members", sa.Column("member", KEY, primary_key=True), ...)
+
+It spells its tables out and never imports those of a consumer: those move on, it must not. A test
+compares what all migrations make with the tables that the consumers define.
+There is no way back: a downgrade would drop the suppression list.
+"""
