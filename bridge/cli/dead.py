@@ -1,7 +1,6 @@
 """`bridge dead list`, `show`, `replay`, `discard`: what was set aside for a group."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -11,6 +10,8 @@ from bridge import message as wire
 from bridge.cli.output import emit_json, emit_rows, say
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from bridge.brokers.base import DeadLetter, DeadLetters
 
 T = TypeVar("T")

@@ -1,8 +1,10 @@
 """`bridge send`: sample notifications of any of the eight types."""
 
 import asyncio
-import secrets
+import json
 import time
+import uuid
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,7 +37,7 @@ def send(
     to: Annotated[
         str, typer.Option("--to", help="The webhook URL; by default this machine's.")
     ] = "",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Post sample notifications as the sender would, marked as tests unless --real.
 
@@ -70,7 +72,7 @@ def send(
                 type_ = chosen[number % len(chosen)]
                 status = await _post(client, url, type_, real=real, contact=contact, email=email)
                 failures += status != httpx2.codes.OK
-                _report(type_, status, real=real, as_json=json)
+                _report(type_, status, real=real, as_json=as_json)
         return failures
 
     if failures := asyncio.run(run()):
@@ -86,10 +88,17 @@ async def _post(
 
     from bridge.sources import samples  # noqa: PLC0415
 
-    body = samples.array_of(type_, real=real, contact=contact, email=email)
-    headers = {"content-type": "application/json", "x-request-id": secrets.token_hex(8)}
+    notification = samples.notification(
+        type_,
+        id=str(uuid.uuid4()),
+        at=datetime.now().astimezone(),
+        contact=contact,
+        email=email,
+        test=not real,
+    )
+    body = json.dumps([notification]).encode()
     try:
-        answer = await client.post(url, content=body, headers=headers)
+        answer = await client.post(url, content=body, headers={"content-type": "application/json"})
     except httpx2.TransportError as error:
         say(f"{type_}: no answer: {error}", style="red")
         return 0

@@ -1,0 +1,55 @@
+"""`bridge consume`: the role that brings notifications to one consumer."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+def consume(
+    consumer: Annotated[
+        str, typer.Argument(help="crm, suppression, alerts, or module:consumer of your own.")
+    ],
+) -> None:
+    """Run one replica of a consumer. Start as many as you like: they share the work.
+
+    SIGTERM drains: handlers that run end and are acked, no new ones begin.
+
+    Examples:
+      bridge consume suppression
+      bridge consume loyalty:consumer
+    """
+    from bridge.brokers import open_broker  # noqa: PLC0415
+    from bridge.cli.loading import load_consumer  # noqa: PLC0415
+    from bridge.cli.running import run_role  # noqa: PLC0415
+    from bridge.ingress.admin import admin_app  # noqa: PLC0415
+    from bridge.ingress.health import Health  # noqa: PLC0415
+    from bridge.ingress.listener import listen  # noqa: PLC0415
+    from bridge.settings import load_settings  # noqa: PLC0415
+    from consumers.worker import Worker  # noqa: PLC0415
+
+    settings = load_settings()
+    found = load_consumer(consumer, settings)
+    worker = Worker(found, open_broker(settings), settings)
+
+    def details() -> Mapping[str, object]:
+        health.started = worker.state != "starting"
+        if worker.state == "stopped":
+            health.fail("a run of dead letters stopped the group", restart_helps=False)
+        return {"group": found.name, "state": worker.state, "paused_lanes": worker.paused_lanes}
+
+    health = Health(details)
+
+    async def role(stop: "asyncio.Event") -> None:
+        async with listen(
+            admin_app(health),
+            host=settings.admin_host,
+            port=settings.admin_port,
+            receive_timeout=settings.receive_timeout,
+        ):
+            await worker.run(stop)
+
+    run_role(settings, role)

@@ -1,0 +1,105 @@
+"""`bridge up`: everything in one process, for the first run and for small installations."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from bridge.cli.output import paint, say
+
+if TYPE_CHECKING:
+    from bridge.brokers.base import Broker
+    from bridge.ingress.server import Ports
+    from bridge.settings import Settings
+    from consumers.consumer import Consumer
+
+
+def up() -> None:
+    """Ingress and the three consumers in one process, on the embedded log by default.
+
+    Makes and keeps a token on its first run, creates topics and tables, prints the URL to paste
+    at the sender.
+
+    Examples:
+      bridge up
+      BRIDGE_BROKER_URL=kafka://localhost:9092 bridge up
+    """
+    from bridge.brokers import open_broker  # noqa: PLC0415
+    from bridge.cli.loading import BUILT_IN, load_consumer  # noqa: PLC0415
+    from bridge.cli.running import run_role  # noqa: PLC0415
+    from bridge.cli.webhook_url import with_kept_token  # noqa: PLC0415
+    from bridge.settings import load_settings  # noqa: PLC0415
+    from consumers import store  # noqa: PLC0415
+
+    settings = with_kept_token(load_settings())
+    consumers = [load_consumer(name, settings) for name in BUILT_IN]
+    store.upgrade(settings.database_url.get_secret_value())
+    run_role(settings, lambda stop: _run(settings, open_broker(settings), consumers, stop))
+
+
+async def _run(
+    settings: "Settings", broker: "Broker", consumers: "list[Consumer]", stop: asyncio.Event
+) -> None:
+    """Topology, then all roles; the ingress drains before its publisher closes."""
+    from bridge.ingress.server import serve  # noqa: PLC0415
+    from bridge.sources.dialog_insight import DialogInsight  # noqa: PLC0415
+    from consumers.worker import Worker  # noqa: PLC0415
+
+    async with broker.topology() as topology:
+        await topology.apply([consumer.group for consumer in consumers])
+
+    async def take() -> None:
+        async with broker.publisher() as publisher:
+            await serve(
+                settings,
+                publisher=publisher,
+                source=DialogInsight(settings.topics),
+                stop=stop,
+                on_start=lambda ports: _greet(settings, ports),
+            )
+
+    roles = [take(), *(Worker(consumer, broker, settings).run(stop) for consumer in consumers)]
+    tasks = [asyncio.ensure_future(role) for role in roles]
+    try:
+        # One role that fails ends the process, all others drained: half a bridge looks healthy.
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        stop.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _greet(settings: "Settings", ports: "Ports") -> None:
+    from bridge.cli.webhook_url import webhook_url  # noqa: PLC0415
+
+    public = settings.public_url or f"http://{settings.host}:{ports.public}"
+    url = webhook_url(settings, public)
+    where = settings.broker_url.get_secret_value()
+    scheme, _, rest = where.partition("://")
+    broker = where if scheme == "sqlite" else f"{scheme}://{rest.rpartition('@')[2]}"
+    say("")
+    say("The notification bridge is up.", style="green")
+    say("")
+    say("Paste this URL at the sender (webhook, callback URL):")
+    say(f"  {paint(url, 'bold')}")
+    if not settings.public_url:
+        say(
+            "  It must be reachable from outside: put an HTTPS proxy in front of it and set\n"
+            "  BRIDGE_PUBLIC_URL=https://hooks.example.com to have it printed so.",
+            style="dim",
+        )
+    say("")
+    say("In another terminal:")
+    for command, does in (
+        ("bridge send --all", "the eight kinds of notification, marked as tests: nothing changes"),
+        ("bridge send --all --real", "the same for real: watch them take effect"),
+        ("bridge tail", "notifications as they are published"),
+        ("bridge lag", "how far each consumer is behind"),
+        ("bridge suppression list", "who must not be contacted"),
+    ):
+        say(f"  {paint(f'{command:<26}', 'cyan')} {does}")
+    say("")
+    say(f"Broker   {broker}")
+    say(f"Metrics  http://{settings.admin_host}:{ports.admin}/metrics, /health/ready beside it")
+    say("Ctrl-C ends it cleanly.", style="dim")
+    say("")
