@@ -6,8 +6,8 @@ same outcome for whatever both accept. In both, the last of duplicate keys wins.
 
 Rules:
     names    `type`, `EventUniqueID`, `dtExecution`, `idCompany`, `idProject`, `isTest`,
-             `ContactID`, `idContact` as the samples spell them; where that is absent or null, in
-             any other casing.
+             `ContactID`, `idContact` as the samples spell them; where that is absent or null,
+             `Type`, then any other casing of the same letters.
     type     a text of 1 to 200 bytes of printable characters; otherwise the element is
              malformed.
     ids      a text or a number (as it is written). Longer than 200 bytes, or not
@@ -18,7 +18,8 @@ Rules:
     source   `/dialog-insight/<idCompany>/<idProject>`, `-` where absent, percent-encoded.
     time     dtExecution in RFC 3339 with its own offset; absent when it is no date and time, or
              has no offset.
-    test     anything but absent, null, false, the number 0 or the text false.
+    test     anything but absent, null, false, the number 0 or the text false (in any casing); so
+             the texts 0 and no, and an empty text, mark a test: in doubt nothing is changed.
 """
 
 import hashlib
@@ -94,13 +95,15 @@ class _UsualContact(msgspec.Struct, gc=False):
 class _Usual(msgspec.Struct, gc=False):
     """The form of every sample: all fields there, each of its usual JSON type."""
 
-    type: str
     id: str = msgspec.field(name="EventUniqueID")
     time: str = msgspec.field(name="dtExecution")
     company: _Integer = msgspec.field(name="idCompany")
     project: _Integer = msgspec.field(name="idProject")
     contact: _UsualContact = msgspec.field(name="ContactID")
     test: bool = msgspec.field(name="isTest", default=False)
+    type: str | None = None
+    # The guide's prose has it with a capital.
+    prose_type: str | None = msgspec.field(name="Type", default=None)
 
 
 _decode_usual = msgspec.json.Decoder(_Usual).decode
@@ -124,12 +127,13 @@ def read_envelope(element: bytes) -> Envelope:
         raise Malformed(Reason.NOT_JSON) from None
     except RecursionError:
         raise Malformed(Reason.TOO_DEEP) from None
+    type_ = usual.prose_type if usual.type is None else usual.type
     # A mark spelled in another casing must not turn a test into a real notification.
-    if not usual.test and b'"istest"' in element.lower():
+    if type_ is None or (not usual.test and b'"istest"' in element.lower()):
         return _read_lenient(element)
     subject = b"%d" % usual.contact.id
     return Envelope(
-        type=_usable_type(usual.type),
+        type=_usable_type(type_),
         id=_event_id(usual.id, element),
         source=_source(usual.company, usual.project),
         key=b"%d|%b" % (usual.project, subject),
@@ -173,7 +177,10 @@ def _named_fields(element: bytes) -> Mapping[str, bytes]:
     known = {name: bytes(raw) for name, raw in fields.items() if name.lower() in _NAMES}
     present = {name: value for name, value in known.items() if value != b"null"}
     in_any_casing = {_NAMES[name.lower()]: value for name, value in present.items()}
-    return in_any_casing | {name: present[name] for name in in_any_casing if name in present}
+    as_in_samples = {name: present[name] for name in in_any_casing if name in present}
+    if "type" not in as_in_samples and "Type" in present:
+        as_in_samples["type"] = present["Type"]
+    return in_any_casing | as_in_samples
 
 
 def _named_fields_or_none(value: bytes | None) -> Mapping[str, bytes]:
@@ -204,6 +211,7 @@ def _is_test(value: bytes | None) -> bool:
     return _text(value).lower() != "false"
 
 
+@lru_cache(maxsize=1024)
 def _usable_type(text: str) -> str:
     if not text.strip() or _bounded(text) is not text:
         raise Malformed(Reason.NO_TYPE)
@@ -211,7 +219,7 @@ def _usable_type(text: str) -> str:
 
 
 def _event_id(text: str, element: bytes) -> bytes:
-    if not text.strip() or text == _UNSET_GUID:
+    if text == _UNSET_GUID or not text or text.isspace():
         return hashlib.sha256(element).hexdigest().encode()
     return _bounded(text).encode()
 

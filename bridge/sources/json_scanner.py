@@ -14,7 +14,7 @@ from bridge.sources.malformed import Malformed, Reason
 
 MAX_ELEMENTS: Final = 1000
 """Elements in one array."""
-MAX_CONTAINERS: Final = 200_000
+MAX_CONTAINERS: Final = 100_000
 """Objects and arrays in one body. A notification has about five."""
 MAX_DEPTH: Final = 200
 """Nesting of one element, its own object counted. Downstream readers give up just past it."""
@@ -37,7 +37,8 @@ _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
 _TO_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", re.DOTALL)
 _TO_BRACKET_OR_COMMA: Final = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", re.DOTALL)
 _BETWEEN_BRACKETS: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")++", re.DOTALL)
-_LONG_DIGITS: Final = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
+_DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
+_TOO_MANY_ZEROS: Final = b"0" * (MAX_DIGITS + 1)
 _LONG_NUMBER: Final = re.compile(
     rb'(?:[^"0-9]++|[0-9]{1,%d}+(?![0-9])|' % MAX_DIGITS + _STRING + rb")*+[0-9]", re.DOTALL
 )
@@ -83,6 +84,7 @@ def _scan(text: bytes) -> list[bytes]:
             return [text]
         raise Malformed(_unsplittable(text))
     elements: list[bytes] = []
+    places = 0
     start = position = depth = 1
     while depth and (position := _next_structural(text, position, depth)) < len(text):
         char = text[position]
@@ -91,11 +93,12 @@ def _scan(text: bytes) -> list[bytes]:
         elif char != _COMMA:
             depth -= 1
         if char == _COMMA or not depth:
+            places += 1
+            if places > MAX_ELEMENTS:
+                raise Malformed(Reason.TOO_MANY_ELEMENTS)
             # Nothing between two commas has no byte to keep: the good elements go on.
             if element := text[start:position].strip(_WHITESPACE):
                 elements.append(element)
-            if len(elements) > MAX_ELEMENTS:
-                raise Malformed(Reason.TOO_MANY_ELEMENTS)
             start = position + 1
         position += 1
     # Unclosed, followed by something, or commas only: what was found cannot be trusted.
@@ -135,9 +138,15 @@ def check_readable(element: bytes) -> None:
     # Every level opens and closes: most elements are too short to be deep, and done here.
     if size <= 2 * MAX_DEPTH:
         return
-    if element.count(b"[") + element.count(b"{") > MAX_DEPTH and _depth(element) > MAX_DEPTH:
+    # Deleting finds rare bytes with memchr, several times faster than bytes.count does.
+    opened = 2 * size - len(element.replace(b"[", b"")) - len(element.replace(b"{", b""))
+    if opened > MAX_DEPTH and _depth(element) > MAX_DEPTH:
         raise Malformed(Reason.TOO_DEEP)
-    if size > MAX_DIGITS and _LONG_DIGITS.search(element) and _LONG_NUMBER.match(element):
+    if (
+        size > MAX_DIGITS
+        and _TOO_MANY_ZEROS in element.translate(_DIGITS_AS_ZEROS)
+        and _LONG_NUMBER.match(element)
+    ):
         raise Malformed(Reason.NUMBER_TOO_LONG)
 
 

@@ -1,0 +1,1 @@
+"""The source: request bodies in, messages out."""
