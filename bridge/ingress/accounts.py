@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from time import time
 from typing import TYPE_CHECKING, Final
 
 from bridge import telemetry
@@ -30,6 +31,7 @@ class Accounts:
         self._topics = topics
         self._types = {topic: name for name, topic in topics.by_type.items()}
         self._types[topics.unknown] = UNKNOWN
+        self._last = 0.0
         self._requests: dict[tuple[str, str], Metric] = {}
         self._seconds: dict[str, Histogram] = {}
         self._notifications: dict[tuple[str, str, str], Metric] = {}
@@ -38,6 +40,7 @@ class Accounts:
             gauge = telemetry.INGRESS_CONSECUTIVE_FAILURES.labels(token)
             gauge.set(0)
             self._failures[token] = (gauge, 0)
+        telemetry.INGRESS_LAST_NOTIFICATION.set_function(lambda: self._last)
         telemetry.INGRESS_IN_FLIGHT_BYTES.set_function(lambda: admission.bytes_in_flight)
         telemetry.INGRESS_IN_FLIGHT_REQUESTS.set_function(lambda: admission.requests_in_flight)
 
@@ -64,7 +67,7 @@ class Accounts:
         """Count one request's confirmed notifications; returns those that are malformed."""
         if not messages:
             return ()
-        telemetry.INGRESS_LAST_NOTIFICATION.set_to_current_time()
+        self._last = time()
         topics = self._by_topic(messages, "published")
         if self._topics.malformed not in topics:
             return ()
@@ -80,7 +83,9 @@ class Accounts:
 
     def _by_topic(self, messages: Sequence[Message], outcome: str) -> Mapping[str, int]:
         """Count all but the malformed; returns how many went to each topic."""
-        topics = Counter([message.topic for message in messages])
+        # One notification is the common case, and twice as fast without a Counter.
+        one = len(messages) == 1
+        topics = {messages[0].topic: 1} if one else Counter([each.topic for each in messages])
         for topic, count in topics.items():
             if (name := self._types.get(topic)) is not None:
                 self._count(name, outcome, "false", count)

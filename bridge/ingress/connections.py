@@ -5,12 +5,9 @@ never read their answers; without one, a thousand such clients keep real ones ou
 ordered dictionaries sets the limits for all connections, at no cost to a request.
 """
 
-import asyncio
 from time import monotonic
 from typing import Final, Protocol
 
-SWEEP_INTERVAL: Final = 0.25
-"""Seconds: how much later than its limit a connection may close."""
 KEEP_ALIVE_TIMEOUT: Final = 75.0
 """Seconds: longer than a proxy's own, or its POST dies in the gap."""
 PARTING_TIMEOUT: Final = 2.0
@@ -101,9 +98,3 @@ class Connections:
         now = monotonic()
         for place in (self.idle, self.receiving, self.parting, self.unread):
             place.expire_before(now - place.limit)
-
-    async def sweep_forever(self) -> None:
-        """Sweep every SWEEP_INTERVAL; ends only when cancelled."""
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            self.sweep()

@@ -1,8 +1,6 @@
 """The way of a request, from its path to the broker's confirmation. Read it top to bottom."""
 
-import asyncio
 from datetime import UTC, datetime
-from time import monotonic
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -19,6 +17,7 @@ from bridge.ingress.admission import Admission
 from bridge.ingress.answers import GREETING, STORED, Answer
 from bridge.ingress.authentication import PathToken
 from bridge.ingress.body import ClientGone, Framing, read_body, read_framing
+from bridge.ingress.deadlines import Deadlines
 from bridge.ingress.health import Health
 from bridge.ingress.outcomes import Outcomes
 from bridge.ingress.request import Request
@@ -41,6 +40,7 @@ class Endpoint:
         authentication: who may post.
         admission: how much may be in flight.
         health: draining and fail stop; a storage error is reported to it.
+        deadlines: of this event loop.
         outcomes: accounts for each request when it ended.
         receive_timeout: seconds from a request's first byte to the last of its body.
     """
@@ -53,6 +53,7 @@ class Endpoint:
         authentication: PathToken,
         admission: Admission,
         health: Health,
+        deadlines: Deadlines,
         outcomes: Outcomes,
         receive_timeout: float,
     ) -> None:
@@ -61,6 +62,7 @@ class Endpoint:
         self._authentication = authentication
         self._admission = admission
         self._health = health
+        self._deadlines = deadlines
         self._outcomes = outcomes
         self._receive_timeout = receive_timeout
 
@@ -109,9 +111,8 @@ class Endpoint:
             raise Overloaded("stopped by a failure")
 
     async def _receive(self, request: Request, receive: Receive, framing: Framing) -> bytes:
-        left = request.first_byte + self._receive_timeout - monotonic()
         try:
-            async with asyncio.timeout(left):
+            with self._deadlines.at(request.first_byte + self._receive_timeout):
                 body = await read_body(receive, framing, self._admission.max_body_bytes)
         except TimeoutError:
             raise TooSlow("body") from None
@@ -119,9 +120,8 @@ class Endpoint:
         return body
 
     async def _publish(self, request: Request) -> None:
-        left = request.began + ANSWER_TIMEOUT - monotonic()
         try:
-            async with asyncio.timeout(left):
+            with self._deadlines.at(request.began + ANSWER_TIMEOUT):
                 await self._publisher.publish(request.messages)
         except TimeoutError as error:
             # The publisher's own deadline is shorter: this one only holds the promise to answer.

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from bridge.errors import ConfigurationError
 from bridge.ingress.connections import Connections
+from bridge.ingress.deadlines import sweeping
 from bridge.ingress.protocol import HardenedProtocol
 
 BACKLOG: Final = 2048
@@ -123,12 +124,8 @@ async def listen(  # noqa: D417 - `app` is an ASGI application, whose type is th
             f"{variable}_HOST, {variable}_PORT: cannot listen on {host}:{port}: {error.strerror}"
         ) from error
     listener = Listener(server, state, connections)
-    sweeper = asyncio.create_task(connections.sweep_forever(), name="connection sweeper")
-    try:
-        yield listener
-    finally:
+    async with sweeping(connections.sweep):
         try:
-            await listener.close()
+            yield listener
         finally:
-            sweeper.cancel()
-            await asyncio.wait([sweeper])
+            await listener.close()

@@ -15,6 +15,7 @@ from bridge.ingress.admin import admin_app
 from bridge.ingress.admission import Admission
 from bridge.ingress.app import Front, public_app
 from bridge.ingress.authentication import PathToken
+from bridge.ingress.deadlines import Deadlines, sweeping
 from bridge.ingress.endpoint import Endpoint
 from bridge.ingress.health import Health, age
 from bridge.ingress.listener import Listener, listen
@@ -110,6 +111,7 @@ async def open_ingress(
         in_flight_bytes=settings.in_flight_bytes,
         in_flight_requests=settings.in_flight_requests,
     )
+    deadlines = Deadlines()
     logbook = Logbook()
     endpoint = Endpoint(
         source=source,
@@ -117,11 +119,13 @@ async def open_ingress(
         authentication=PathToken(source.name, tokens),
         admission=admission,
         health=health,
+        deadlines=deadlines,
         outcomes=Outcomes(Accounts(settings.topics, tokens, admission), logbook),
         receive_timeout=settings.receive_timeout,
     )
     app = public_app(endpoint, source=source.name, with_token=bool(tokens))
     async with (
+        sweeping(deadlines.sweep),
         listen(
             admin or admin_app(health),
             host=settings.admin_host,
