@@ -9,16 +9,19 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
+from aiokafka import ConsumerRecord
+
 from bridge.brokers.base import DeadLetter
 from bridge.brokers.kafka import layout
 from bridge.brokers.kafka.publisher import GroupPublisher, open_publisher
 from bridge.brokers.kafka.reading import scan
-from bridge.brokers.kafka.records import headers_of, topic_in
-from bridge.message import CE_PARTITIONKEY, DEAD_HEADERS, REPLAYED_TIME, Message
+from bridge.brokers.kafka.records import headers_of
+from bridge.message import DEAD_HEADERS, REPLAYED_TIME, Message
 from bridge.settings import Settings
 
+# What a record of another key and topic must remember. Taken off again on reading.
+_TOPIC: Final = "bridge_topic"
 _KEY: Final = "bridge_key"
-"""The message's own key where `ce_partitionkey` does not say it (foreign producers)."""
 _REPLAY_AT_ONCE: Final = 100
 
 
@@ -33,9 +36,7 @@ class KafkaDeadLetters:
 
     async def put(self, message: Message, origin: str) -> None:
         """See `DeadLetters`. The same delivery put twice is one dead letter."""
-        headers = message.headers
-        if message.header(CE_PARTITIONKEY) != message.key:
-            headers = (*headers, (_KEY, message.key))
+        headers = (*message.headers, (_TOPIC, message.topic.encode()), (_KEY, message.key))
         await self._publisher.write([(self._dead, origin.encode(), message.body, headers)])
 
     async def read(self) -> AsyncGenerator[DeadLetter, None]:
@@ -48,13 +49,7 @@ class KafkaDeadLetters:
         async for record in scan(self._settings, self._dead):
             key = record.key or b""
             if newest.get(key) == record.offset:
-                id_ = key.decode("utf-8", "replace")
-                headers = dict(headers_of(record))
-                original = headers.pop(_KEY, headers.get(CE_PARTITIONKEY, key))
-                message = Message(
-                    topic_in(id_), original, record.value or b"", tuple(headers.items())
-                )
-                yield DeadLetter(id_, message)
+                yield _letter(key, record)
 
     async def replay(self, ids: Sequence[str]) -> int:
         """See `DeadLetters`.
@@ -104,6 +99,14 @@ class KafkaDeadLetters:
 
     async def _leave(self, ids: Sequence[str]) -> None:
         await self._publisher.write([(self._dead, id_.encode(), None, ()) for id_ in ids])
+
+
+def _letter(id_: bytes, record: ConsumerRecord) -> DeadLetter:
+    headers = dict(headers_of(record))
+    topic = headers.pop(_TOPIC, b"").decode("utf-8", "replace")
+    key = headers.pop(_KEY, b"")
+    message = Message(topic, key, record.value or b"", tuple(headers.items()))
+    return DeadLetter(id_.decode("utf-8", "replace"), message)
 
 
 @asynccontextmanager

@@ -48,6 +48,8 @@ SLOW_AFTER: Final = 0.5
 FLUSH_TIMEOUT: Final = 5.0
 OPEN_TIMEOUT: Final = 5.0
 """Seconds that opening waits for a first connection."""
+_SURELY_FITS: Final = 64 * 1024
+"""Bytes of key and value below which no limit is near: headers are cut from the same bytes."""
 _TICK: Final = 0.1
 _REFRESH: Final = 60.0
 _REFRESH_MISSING: Final = 2.0
@@ -128,12 +130,13 @@ class GroupPublisher:
         for topic, key, value, headers in records:
             if topic not in counts:
                 raise PublishRejected(f"Kafka has no topic {topic}: run `bridge topology apply`")
-            size = record_size(key, value, headers)
-            if size > self._limits[topic]:
-                raise PublishRejected(
-                    f"a message of {size} bytes is over the limit of {topic}, "
-                    f"{self._limits[topic]} bytes"
-                )
+            if len(key) + len(value or b"") > _SURELY_FITS:
+                size = record_size(key, value, headers)
+                if size > self._limits[topic]:
+                    raise PublishRejected(
+                        f"a message of {size} bytes is over the limit of {topic}, "
+                        f"{self._limits[topic]} bytes"
+                    )
 
     def _append(self, request: Request, stamp: int, record: Record) -> None:
         topic, key, value, headers = record

@@ -43,11 +43,6 @@ def origin_of(record: ConsumerRecord) -> str:
     return f"{record.topic}/{record.partition}@{record.offset}"
 
 
-def topic_in(origin: str) -> str:
-    """The topic that an origin names."""
-    return origin.rpartition("/")[0]
-
-
 def delivery_of(record: ConsumerRecord) -> Delivery:
     """One hand-over of a record. Kafka does not know whether it is the first."""
     return Delivery(
