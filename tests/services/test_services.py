@@ -6,11 +6,8 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
-import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,17 +21,15 @@ from tests.services import docker
 from tests.services import kafka as kafka_service
 from tests.services import postgres as postgres_service
 from tests.services import rabbitmq as rabbitmq_service
-from tests.services.ports import Ports
-from tests.services.postgres import Postgres
-from tests.services.process import Process
-from tests.services.service import FaultImpossible, Service, Unobtainable
-from tests.services.waiting import TooLate, eventually, until
+from tests.services.service import Service, Unobtainable
+from tests.services.waiting import eventually, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from tests.services.kafka import Kafka
+    from tests.services.postgres import Postgres
     from tests.services.rabbitmq import RabbitMQ
     from tests.services.workspace import Workspace
 
@@ -43,10 +38,7 @@ WAYS = ["local", "docker"]
 
 def start(way: str, module: ModuleType, workspace: Workspace) -> Iterator[Service]:
     """One service in one way; a way that is not here is skipped, in CI too: one is enough."""
-    if way == "docker" and not (
-        os.environ.get(docker.WAY) != "local" and docker.usable(module.IMAGE)
-    ):
-        pytest.skip(f"no running Docker engine can have {module.IMAGE}")
+    skip_without(way, module.IMAGE)
     make: Callable[[Workspace], Service] = module.in_docker if way == "docker" else module.local
     try:
         service = make(workspace)
@@ -55,6 +47,11 @@ def start(way: str, module: ModuleType, workspace: Workspace) -> Iterator[Servic
     service.start()
     yield service
     service.discard()
+
+
+def skip_without(way: str, image: str) -> None:
+    if way == "docker" and (os.environ.get(docker.WAY) == "local" or not docker.usable(image)):
+        pytest.skip(f"no running Docker engine can have {image}")
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -183,7 +180,7 @@ async def test_rabbitmq_shows_its_queues_to_the_management_api(
 
 def test_rabbitmq_takes_commands(a_rabbitmq: RabbitMQ) -> None:
     a_rabbitmq.control("stop_app")
-    assert refuses(a_rabbitmq.url)
+    assert not a_rabbitmq.answers(1)
     a_rabbitmq.control("start_app")
     until(a_rabbitmq.answers, "RabbitMQ to answer again")
 
@@ -234,79 +231,3 @@ def test_the_backends_of_postgres_freeze_too(a_postgres: Postgres) -> None:
             answer.result(1)
         a_postgres.resume()
         assert answer.result(10).fetchone() == (2,)
-
-
-def test_nothing_is_left_when_a_run_is_killed() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.services", "postgres"],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {docker.WAY: "local"},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as run:
-        assert run.stdout is not None
-        url = run.stdout.readline().strip()
-        if not url:
-            pytest.skip(postgres_service.HOW_TO_GET)
-        with psycopg.connect(url) as connection:
-            row = connection.execute("show data_directory").fetchone()
-        run.kill()
-    assert row is not None
-    data = Path(row[0])
-    until(lambda: refuses(url) and not data.parents[1].exists(), "the guard to clean up")
-
-
-def test_a_given_service_is_used_and_not_broken(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(kafka_service.GIVEN, "127.0.0.1:1")
-    given = kafka_service.obtain(workspace)
-    assert given.bootstrap == "127.0.0.1:1"
-    assert not given.breakable
-    for fault in (given.kill, given.pause, given.resume, given.restart):
-        with pytest.raises(FaultImpossible, match=kafka_service.GIVEN):
-            fault()
-    with pytest.raises(Unobtainable, match=kafka_service.GIVEN):
-        kafka_service.obtain(workspace, own=True)
-
-
-def test_a_service_that_dies_at_once_says_why(workspace: Workspace) -> None:
-    folder = workspace.folder("broken")
-    broken = Process(["sh", "-c", "echo the reason; exit 1"], folder, workspace.guard)
-    with pytest.raises(TooLate, match="ended before it answered") as failure:
-        Postgres(broken, "postgresql://127.0.0.1:1/none").start()
-    assert "the reason" in failure.value.__notes__[0]
-
-
-def test_two_runs_never_share_a_port() -> None:
-    first, second = Ports(), Ports()
-    port = first.take()
-    with pytest.raises(OSError, match="in use"):
-        second.take(port)
-    first.close()
-    assert second.take(port) == port
-    second.close()
-
-
-def test_the_shared_services_answer(kafka: Kafka, rabbitmq: RabbitMQ, postgres: Postgres) -> None:
-    assert kafka.answers()
-    assert rabbitmq.answers()
-    assert postgres.answers()
-
-
-@pytest.mark.parametrize(("ci", "outcome"), [("", "1 skipped"), ("true", "1 error")])
-def test_what_cannot_be_had_is_skipped_and_fails_in_ci(
-    ci: str, outcome: str, tmp_path: Path
-) -> None:
-    without = {key: value for key, value in os.environ.items() if not key.startswith("BRIDGE_TEST")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", f"{__file__}::test_the_shared_services_answer"],
-        cwd=Path(__file__).parents[2],
-        env=without | {"CI": ci, "PATH": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert kafka_service.HOW_TO_GET in done.stdout
-    assert f"{outcome} in" in done.stdout.splitlines()[-1]
