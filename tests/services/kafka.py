@@ -204,7 +204,7 @@ def _fetch_jars(jars: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise Unobtainable(f"{HOW_TO_GET}. Maven said: {done.stdout[-2000:]}")
+        raise Unobtainable(f"{HOW_TO_GET}. Maven said: {done.stdout.strip().splitlines()[:1]}")
     partial.rename(jars)
 
 
