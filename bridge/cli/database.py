@@ -15,7 +15,8 @@ def upgrade() -> None:
       BRIDGE_DATABASE_URL=postgresql://bridge:secret@localhost/bridge bridge db upgrade
     """
     from bridge.settings import load_settings  # noqa: PLC0415
-    from consumers import store  # noqa: PLC0415
+    from consumers.schema import upgrade as run_migrations  # noqa: PLC0415
 
-    store.upgrade(load_settings().database_url.get_secret_value())
+    for revision in run_migrations(load_settings().database_url.get_secret_value()):
+        say(f"{revision.id}: {revision.title}")
     say("The consumers' database is up to date.", style="green")

@@ -63,27 +63,26 @@ def lag(
 def _rows(
     entries: "Sequence[LagEntry]", *, partitions: bool, now: float
 ) -> list[dict[str, object]]:
-    keys = sorted(
-        {(e.group, e.topic, e.partition) if partitions else (e.group,) for e in entries},
-        key=lambda key: tuple(map(str, key)),
-    )
+    parts: dict[tuple[str, str, int], list[LagEntry]] = {}
+    for entry in entries:
+        whole = (entry.group, "", 0)
+        key = (entry.group, entry.topic, entry.partition) if partitions else whole
+        parts.setdefault(key, []).append(entry)
     rows: list[dict[str, object]] = []
-    for key in keys:
-        part = [
-            e
-            for e in entries
-            if ((e.group, e.topic, e.partition) if partitions else (e.group,)) == key
-        ]
-        row: dict[str, object] = {"group": key[0]}
-        if partitions:
-            row |= {"topic": key[1], "partition": key[2]}
+    for (group, topic, partition), part in sorted(parts.items()):
+        where = {"topic": topic, "partition": partition} if partitions else {}
         # One unknown part makes the sum unknown: a smaller number would be a lie.
-        counts = [e.messages for e in part]
-        row["messages"] = None if None in counts else sum(c for c in counts if c is not None)
-        row["seconds"] = _seconds(part, now)
-        members = [e.members for e in part if e.members is not None]
-        row["members"] = max(members) if members else None
-        rows.append(row)
+        counts = [entry.messages for entry in part]
+        members = [entry.members for entry in part if entry.members is not None]
+        rows.append(
+            {
+                "group": group,
+                **where,
+                "messages": None if None in counts else sum(filter(None, counts)),
+                "seconds": _seconds(part, now),
+                "members": max(members) if members else None,
+            }
+        )
     return rows
 
 

@@ -7,6 +7,7 @@
 | 2 | a setting or argument cannot work |
 | 3 | broker, database or server not reachable |
 | 4 | topology or database schema not as it must be: the message names the command |
+| 5 | the answer is no (`suppression check`: must not be sent to) |
 | 130 | interrupted |
 """
 
@@ -22,6 +23,7 @@ from bridge.errors import (
     ConfigurationError,
     PublishError,
     SchemaOutOfDate,
+    StoreError,
     TopologyMissing,
 )
 
@@ -29,6 +31,7 @@ FAILED: Final = 1
 MISUSED: Final = 2
 UNREACHABLE: Final = 3
 NOT_PREPARED: Final = 4
+ANSWER_IS_NO: Final = 5
 INTERRUPTED: Final = 130
 
 
@@ -55,7 +58,7 @@ def _code(error: BridgeError) -> int:
         return MISUSED
     if isinstance(error, TopologyMissing | SchemaOutOfDate):
         return NOT_PREPARED
-    if isinstance(error, BrokerUnavailable | PublishError):
+    if isinstance(error, BrokerUnavailable | PublishError | StoreError):
         return UNREACHABLE
     return FAILED
 
@@ -103,5 +106,7 @@ def emit_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str
         return
     cells = [list(rows[0])] + [["-" if v is None else str(v) for v in row.values()] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    for row in cells:
-        emit("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in cells:
+        emit(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )

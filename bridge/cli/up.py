@@ -27,11 +27,11 @@ def up() -> None:
     from bridge.cli.running import run_role  # noqa: PLC0415
     from bridge.cli.webhook_url import with_kept_token  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
-    from consumers import store  # noqa: PLC0415
+    from consumers.schema import upgrade  # noqa: PLC0415
 
     settings = with_kept_token(load_settings())
     consumers = [load_consumer(name, settings) for name in BUILT_IN]
-    store.upgrade(settings.database_url.get_secret_value())
+    upgrade(settings.database_url.get_secret_value())
     run_role(settings, lambda stop: _run(settings, open_broker(settings), consumers, stop))
 
 
