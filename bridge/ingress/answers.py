@@ -26,9 +26,9 @@ class Answer:
             (b"content-length", str(len(content)).encode()),
             *more,
         ]
-        self.status: Final = status
-        self.start: Final[Event] = _start(status, headers)
-        self.closing: Final[Event] = _start(status, [*headers, (b"connection", b"close")])
+        self.status: Final = int(status)
+        self.start: Final[Event] = _start(self.status, headers)
+        self.closing: Final[Event] = _start(self.status, [*headers, (b"connection", b"close")])
         self.body: Final[Event] = {"type": "http.response.body", "body": content}
 
 

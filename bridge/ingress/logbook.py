@@ -29,11 +29,12 @@ class Logbook:
         window = self._windows.setdefault((event, status), _Window())
         if not window.take(monotonic()):
             return
-        shown = {name: _safe(value) for name, value in details.items() if value is not None}
+        said = {"status": status, **details}
+        shown = {name: _safe(value) for name, value in said.items() if value is not None}
         if window.left_out:
             shown["left_out"] = window.left_out
             window.left_out = 0
-        self._log.warning(event, status=status, **shown)
+        self._log.warning(event, **shown)
 
     def inform(self, event: str, **details: object) -> None:
         """One line about the ingress itself, never bounded."""
