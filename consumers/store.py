@@ -250,6 +250,9 @@ class Store:
             verify(connection.execution_options(**{READ_ONLY: True}))
 
     def _close(self) -> None:
-        # SQLite's connection ends in the thread that used it.
-        self._threads.submit(self._engine.dispose)
+        # SQLite's connection ends in the thread that used it, after what still waits there.
+        if self._engine.dialect.name == "sqlite":
+            self._threads.submit(self._engine.dispose)
+        # On PostgreSQL only then: a pool forgets connections that are out when it is disposed.
         self._threads.shutdown(wait=True)
+        self._engine.dispose()

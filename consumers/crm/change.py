@@ -36,6 +36,10 @@ class Field(msgspec.Struct, frozen=True):
     version: Version
     date: str | None = None
 
+    def __repr__(self) -> str:
+        """Without the value: it is personal data, and reprs end in logs."""
+        return f"Field({self.slot!r}, {self.version!r})"
+
     @property
     def slot(self) -> str:
         """What is versioned on its own: unique within a contact."""

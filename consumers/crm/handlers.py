@@ -78,7 +78,7 @@ class Crm:
         noted = await self._store.once(GROUP, notification, lambda c: state.record(c, newer))
         if newer.fields and noted != Handled(result=True):
             # Only after a stall so long that the broker gave this lane to another replica.
-            _log.warning("crm_overtaken", event=notification.id)
+            _log.warning("crm_overtaken", id=notification.id)
 
     def _rehearse(self, notification: Notification) -> None:
         """Build the request and say what it would be; send and note nothing."""
@@ -93,7 +93,7 @@ class Crm:
         request = self._profile.request(change)
         if self._log_only:
             slots = [field.slot for field in change.fields]
-            _log.debug("crm_would_send", method=request.method, event=change.event_id, slots=slots)
+            _log.debug("crm_would_send", method=request.method, id=change.event_id, slots=slots)
             return
         try:
             answer = await self._client.exchange(request)

@@ -23,6 +23,7 @@ from consumers.notifications import (
     Notification,
     SenderTime,
 )
+from consumers.values import find, mapping
 
 MAX_NAME: Final = 200
 """Bytes of an id or of a field's name. No CRM has a place for longer ones, nor has an index."""
@@ -69,7 +70,7 @@ def _fields(notification: Notification) -> Iterator[Field]:
     if isinstance(notification, ContactCreated | ContactModified):
         for name, value in notification.contact_data.fields.items():
             yield _field(name, value, order)
-        for name, value in _own_values(notification.contact_data):
+        for name, value in _own_values(notification):
             yield _field(name, value, order)
     if isinstance(notification, ContactOptin | ContactOptout):
         if notification.is_active is not None:
@@ -79,15 +80,16 @@ def _fields(notification: Notification) -> Iterator[Field]:
             yield _optin(entry.name, notification.order(entry.name), subscribed=subscribed)
 
 
-def _own_values(data: ContactData) -> Iterator[tuple[str, Any]]:
+def _own_values(notification: ContactCreated | ContactModified) -> Iterator[tuple[str, Any]]:
     """The sender's own values. A date of null no longer holds; a flag of null says nothing."""
+    sent = {key.casefold() for key in mapping(find(notification.data, "ContactData"))}
     for attribute in (*_DATES, *_FLAGS):
-        value = getattr(data, attribute)
+        name = ContactData.model_fields[attribute].alias or attribute
+        value = getattr(notification.contact_data, attribute)
         if isinstance(value, SenderTime):
             value = value.text if value.utc is None else value.utc.isoformat()
-        sent = attribute in data.model_fields_set
-        if sent and (value is not None or attribute in _DATES):
-            yield ContactData.model_fields[attribute].alias or attribute, value
+        if name.casefold() in sent and (value is not None or attribute in _DATES):
+            yield name, value
 
 
 def _field(name: str, value: object, order: EventOrder) -> Field:

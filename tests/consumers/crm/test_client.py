@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
@@ -13,15 +13,10 @@ from consumers.crm.change import Change, Field, Version
 from consumers.crm.client import open_client
 from consumers.crm.profile import Answer, Request
 from consumers.crm.rest import PlainRest
-from tests.consumers.crm.server import CrmServer, Failure, crm_server
+from tests.consumers.crm.server import CrmServer, Failure
 
+T = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 TOKEN = "a-token-of-the-crm"
-
-
-@pytest.fixture
-def crm() -> Iterator[CrmServer]:
-    with crm_server() as server:
-        yield server
 
 
 def settings(crm: CrmServer, *, seconds: float = 5.0) -> Settings:
@@ -29,7 +24,7 @@ def settings(crm: CrmServer, *, seconds: float = 5.0) -> Settings:
 
 
 def change(contact: str = "1", event_id: str = "event-1", **fields: object) -> Change:
-    version = Version(time=1, suppresses=False, executed=1, event_id=event_id)
+    version = Version(time=T, suppresses=False, executed=T, event_id=event_id)
     return Change(
         event_id=event_id,
         company="1",
