@@ -128,7 +128,8 @@ def local(workspace: Workspace, port: int | None = None) -> Kafka:
     lines = settings(str(folder / "data"), address, controller, address)
     properties.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
     classpath = ["-cp", str(jars / "*")]
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # The zero in front keeps the text from starting with a dash, which would read as an option.
+    cluster = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
     format_storage = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
     formatted = subprocess.run(
         ["java", "-Xmx128m", *_QUICK_JVM, *classpath, *format_storage],
