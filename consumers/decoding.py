@@ -31,7 +31,7 @@ def decode(body: bytes) -> dict[str, Any]:
     """
     try:
         text = body.removeprefix(_BOM).decode("utf-8")
-        value: object = json.loads(text, parse_float=_finite, parse_constant=_no_number)
+        value: object = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise Undecodable(f"the body is not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
@@ -62,6 +62,9 @@ def _finite(text: str) -> float:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)
 
 
 def _check_depth(value: object) -> None:

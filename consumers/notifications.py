@@ -25,7 +25,7 @@ from consumers.parts import (
     optin_fields,
     project_fields,
 )
-from consumers.values import ErrorCode, Flag, SenderTime, find, mapping, text
+from consumers.values import ErrorCode, Flag, SenderTime, find, identifier, mapping, text
 
 __all__ = [
     "UNKNOWN_TIME",
@@ -239,11 +239,11 @@ def read(message: Message) -> Notification:
         {
             "type": type_,
             "id": storable(message.text(wire.CE_ID))
-            or text(find(data, "EventUniqueID"))
+            or identifier(find(data, "EventUniqueID"))
             or hashlib.sha256(message.body).hexdigest(),
-            "company": text(find(data, "idCompany")),
-            "project": text(find(data, "idProject")),
-            "contact": text(find(contact_id, "idContact")),
+            "company": identifier(find(data, "idCompany")),
+            "project": identifier(find(data, "idProject")),
+            "contact": identifier(find(contact_id, "idContact")),
             "is_test": message.is_test,
             "replayed": message.header(wire.REPLAYED_TIME) is not None,
             "executed_at": SenderTime.parse(find(data, "dtExecution")),

@@ -24,10 +24,10 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _spell(cls, value: object) -> Mapping[str, Any]:
-        """Bring known keys to the guide's spelling; a key spelled so already wins."""
+        """Bring known keys to the guide's spelling."""
         values = mapping(value)
-        spelled = {cls._spelling.get(key.casefold(), key): item for key, item in values.items()}
-        return spelled | {key: values[key] for key in cls._spelling.values() if key in values}
+        unknown = {k: item for k, item in values.items() if k.casefold() not in cls._spelling}
+        return unknown | {name: find(values, name) for name in cls._spelling.values()}
 
 
 class SendLog(Part):

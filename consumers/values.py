@@ -103,6 +103,11 @@ def text(value: object) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
+def identifier(value: object) -> str:
+    """An id as text; empty for anything but text or a number."""
+    return "" if isinstance(value, bool) else text(value)
+
+
 def flag(value: object) -> bool | None:
     """A boolean, 0 or 1, or one of these as text; None for anything else."""
     return {"true": True, "1": True, "false": False, "0": False}.get(text(value).lower())
@@ -114,15 +119,15 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 
 def find(values: Mapping[str, Any], name: str) -> Any:
-    """The value under a key of the sender: as spelled, else in any other case, else None."""
-    if name in values:
-        return values[name]
+    """The value under a key of the sender: as spelled, else in any other case, else None.
+
+    Null is absent, as for the source. Of several other spellings the last wins.
+    """
+    if (value := values.get(name)) is not None:
+        return value
     folded = name.casefold()
-    found = None
-    for key, value in values.items():
-        if key.casefold() == folded:
-            found = value
-    return found
+    others = [item for key, item in values.items() if key.casefold() == folded]
+    return next((item for item in reversed(others) if item is not None), None)
 
 
 Text = Annotated[str, BeforeValidator(text)]
