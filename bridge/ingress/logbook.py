@@ -24,7 +24,7 @@ class Logbook:
         self._log = cast("structlog.typing.FilteringBoundLogger", structlog.get_logger("ingress"))
         self._windows: dict[tuple[str, object], _Window] = {}
 
-    def warn(self, event: str, *, status: object = None, **details: object) -> None:
+    def report(self, event: str, *, status: object = None, **details: object) -> None:
         """One line about one request. Strings are made safe to print; None is left out."""
         window = self._windows.setdefault((event, status), _Window())
         if not window.take(monotonic()):

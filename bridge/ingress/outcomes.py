@@ -51,7 +51,7 @@ class Outcomes:
         )
         if malformed:
             first = malformed[0]
-            self._logbook.warn(
+            self._logbook.report(
                 telemetry.MALFORMED_STORED,
                 token=request.token,
                 notifications=len(malformed),
@@ -64,7 +64,7 @@ class Outcomes:
         self._accounts.request(
             status="gone", token=request.token, outcome="gone", seconds=request.seconds
         )
-        self._logbook.warn(telemetry.CLIENT_GONE, token=request.token, peer=request.peer)
+        self._logbook.report(telemetry.CLIENT_GONE, token=request.token, peer=request.peer)
 
     def failed(self, request: Request, error: Exception) -> Answer:
         """The request was refused, or failed on the way. Gives its answer, never 200 or 500."""
@@ -78,7 +78,7 @@ class Outcomes:
             outcome=outcome,
             seconds=request.seconds,
         )
-        self._logbook.warn(
+        self._logbook.report(
             event,
             status=answer.status,
             token=request.token,
