@@ -89,6 +89,7 @@ def make_engine(url: URL) -> Engine:
             url,
             pool_size=1,
             max_overflow=0,
+            hide_parameters=True,  # addresses; the text of an error goes to logs and dead letters
             connect_args={"timeout": SQLITE_BUSY_SECONDS, "isolation_level": None},
         )
         event.listen(engine, "connect", _set_up_sqlite)
@@ -100,6 +101,7 @@ def make_engine(url: URL) -> Engine:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=POOL_WAIT_SECONDS,
+            hide_parameters=True,  # as above
             connect_args=_POSTGRESQL,
         )
     except ImportError as error:

@@ -1,0 +1,96 @@
+"""Migrations: by command, verified at start, the same tables as the consumers define."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import MetaData
+
+from bridge.errors import SchemaOutOfDate
+from consumers import ledger
+from consumers.alerts import state as alerts_tables
+from consumers.crm import state as crm_tables
+from consumers.engine import database_url as checked_url
+from consumers.engine import make_engine
+from consumers.schema import plan, upgrade
+from consumers.store import Store
+from consumers.suppression import tables as suppression_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_an_empty_database_is_refused_with_the_command_to_run(
+    empty_database_url: str,
+) -> None:
+    with pytest.raises(SchemaOutOfDate, match="bridge db upgrade"):
+        async with Store.open(empty_database_url):
+            pass
+
+
+def test_the_plan_says_what_an_upgrade_does_and_changes_nothing(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    before = plan(empty_database_url)
+    assert before.current is None
+    assert before.pending[0].title == "The ledger of handled notifications."
+    assert not list(tmp_path.iterdir()), "no file is made by asking"
+    assert upgrade(empty_database_url) == before.pending
+    after = plan(empty_database_url)
+    assert (after.current, after.pending) == (before.head, [])
+    assert upgrade(empty_database_url) == [], "again: nothing to do"
+
+
+async def test_a_database_of_a_newer_release_is_refused(database_url: str) -> None:
+    async with Store.open(database_url) as store:
+        await store.run(
+            lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        )
+    with pytest.raises(SchemaOutOfDate, match="newer than this release"):
+        async with Store.open(database_url):
+            pass
+    with pytest.raises(SchemaOutOfDate, match="newer than this release"):
+        upgrade(database_url)
+
+
+def test_two_upgrades_at_once_both_end_well(empty_database_url: str) -> None:
+    command = "import sys; from consumers.store import upgrade; print(len(upgrade(sys.argv[1])))"
+
+    def run() -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", command, empty_database_url],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    steps = len(plan(empty_database_url).pending)
+    with ThreadPoolExecutor(3) as threads:
+        assert sorted(threads.map(lambda _: run(), range(3))) == [0, 0, steps]
+
+
+def test_the_migrations_make_the_tables_that_the_consumers_define(database_url: str) -> None:
+    engine = make_engine(checked_url(database_url))
+    defined = MetaData()
+    for module in (ledger, suppression_tables, crm_tables, alerts_tables):
+        for table in module.METADATA.tables.values():
+            table.to_metadata(defined)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "compare_type": True,
+                "include_object": lambda item, *_: getattr(item, "name", "") != "alembic_version",
+            },
+        )
+        differences = compare_metadata(context, defined)
+    engine.dispose()
+    assert differences == []
