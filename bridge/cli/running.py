@@ -5,8 +5,8 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 
+from bridge.logs import configure_logging
 from bridge.settings import Settings
-from bridge.telemetry import configure_logging
 
 
 def run_role(settings: Settings, role: Callable[[asyncio.Event], Awaitable[None]]) -> None:
