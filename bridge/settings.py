@@ -5,12 +5,12 @@ variables that name a file holding the value (for secrets), and the TOML file na
 `BRIDGE_CONFIG`. Every problem is a `ConfigurationError` that names the variable.
 """
 
+import difflib
 import os
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -21,19 +21,21 @@ from pydantic_settings import (
 )
 
 from bridge.errors import ConfigurationError
+from bridge.tokens import parse_tokens
 from bridge.topics import Topics
-
-MIN_SECRET_LENGTH: Final = 16
-_TOKEN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
-# The token is a path segment: anything that a proxy might rewrite is refused.
-_TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 class Settings(BaseSettings):
     """What a user may set. Times are seconds, sizes are bytes."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BRIDGE_", frozen=True, extra="forbid", hide_input_in_errors=True
+        env_prefix="BRIDGE_",
+        # A variable that is set to nothing (`BRIDGE_X=${X}` in a Compose file) is not set.
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     broker_url: SecretStr = SecretStr("sqlite:///var/bridge.db")
@@ -54,7 +56,8 @@ class Settings(BaseSettings):
     extra_types: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated types beyond the eight known ones that get a topic of their own."""
 
-    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=8 * 1024 * 1024)
+    """A larger one could not be stored whole in `malformed`."""
     in_flight_bytes: int = Field(64 * 1024 * 1024, ge=8 * 1024 * 1024)
     in_flight_requests: int = Field(2000, ge=1)
     receive_timeout: float = Field(5.0, gt=0, le=6)
@@ -118,10 +121,17 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         try:
-            Topics(self.topic_prefix, self.extra_types)
-            self.named_tokens  # noqa: B018 - evaluated for its refusals
+            Topics(self.topic_prefix)
         except ConfigurationError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(f"BRIDGE_TOPIC_PREFIX: {error}") from None
+        try:
+            Topics(self.topic_prefix, self.extra_types)
+        except ConfigurationError as error:
+            raise ValueError(f"BRIDGE_EXTRA_TYPES: {error}") from None
+        try:
+            parse_tokens(self.tokens.get_secret_value())
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
         return self
 
     @property
@@ -171,8 +181,11 @@ class _FileVariables(_Mapped):
             if path := os.environ.get(variable):
                 try:
                     values[field] = Path(path).read_text(encoding="utf-8").strip()
-                except (OSError, UnicodeDecodeError) as error:
-                    raise ConfigurationError(f"{variable}: cannot read {path}: {error}") from error
+                except OSError as error:
+                    raise ConfigurationError(f"{variable}: {path}: {error.strerror}") from error
+                except UnicodeDecodeError:
+                    # Without its cause, which holds the file's bytes.
+                    raise ConfigurationError(f"{variable}: {path} is not UTF-8 text") from None
         return values
 
 
@@ -184,8 +197,12 @@ class _Toml(_Mapped):
             return {}
         try:
             return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"BRIDGE_CONFIG: cannot read {path}: {error}") from error
+        except OSError as error:
+            raise ConfigurationError(f"BRIDGE_CONFIG: {path}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"BRIDGE_CONFIG: {path} is not UTF-8 text") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"BRIDGE_CONFIG: {path} is not TOML: {error}") from None
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -197,52 +214,41 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         ConfigurationError: one line for each problem, naming the variable, never a secret.
     """
-    unknown = sorted(
-        name
-        for name in os.environ
-        if name.startswith("BRIDGE_") and not name.startswith("BRIDGE_TEST_") and not _known(name)
-    )
+    unknown = sorted(name for name in os.environ if _is_ours(name) and not _known(name.upper()))
     if unknown:
-        raise ConfigurationError(f"unknown variable {', '.join(unknown)}: see the settings table")
+        raise ConfigurationError("\n".join(f"{name}: unknown{_hint(name)}" for name in unknown))
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # validated by pydantic
     except ValidationError as error:
-        lines = [
-            f"BRIDGE_{'_'.join(map(str, item['loc'])).upper() or 'settings'}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False, include_context=False)
-        ]
-        raise ConfigurationError("\n".join(lines)) from None
+        raise ConfigurationError("\n".join(_explain(error))) from None
+
+
+def _is_ours(variable: str) -> bool:
+    name = variable.upper()
+    return name.startswith("BRIDGE_") and not name.startswith("BRIDGE_TEST_")
 
 
 def _known(variable: str) -> bool:
-    name = variable.removeprefix("BRIDGE_").removesuffix("_FILE").lower()
-    return (
-        name == "config"
-        or name in Settings.model_fields
-        or (variable.removeprefix("BRIDGE_").lower() in Settings.model_fields)
-    )
+    name = variable.removeprefix("BRIDGE_").lower()
+    fields = Settings.model_fields
+    return name == "config" or name in fields or name.removesuffix("_file") in fields
 
 
-def parse_tokens(text: str) -> Mapping[str, str]:
-    """Read `name=token,…` into name -> token.
+def _hint(variable: str) -> str:
+    """What was probably meant."""
+    names = [f"BRIDGE_{field.upper()}" for field in Settings.model_fields]
+    near = difflib.get_close_matches(variable.upper(), [*names, "BRIDGE_CONFIG"], n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ""
 
-    Raises:
-        ConfigurationError: an empty, short, repeated or unusable token or name.
-    """
-    tokens: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, separator, token = part.partition("=")
-        if not separator:
-            name, token = "default", part
-        if not _TOKEN_NAME.fullmatch(name) or name in tokens:
-            raise ConfigurationError(
-                "BRIDGE_TOKENS: each token needs a name of its own (letters, digits, '_', '.', '-')"
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """One line for each problem. Never the value: it may be a secret."""
+    for item in error.errors(include_input=False, include_url=False, include_context=False):
+        message = item["msg"].removeprefix("Value error, ")
+        variable = f"BRIDGE_{'_'.join(map(str, item['loc'])).upper()}"
+        if item["type"] == "extra_forbidden":
+            yield f"{variable}: unknown (as {item['loc'][0]!r} in the settings file)" + _hint(
+                variable
             )
-        if len(token) < MIN_SECRET_LENGTH or not _TOKEN.fullmatch(token):
-            raise ConfigurationError(
-                f"BRIDGE_TOKENS: the token named {name!r} must have at least {MIN_SECRET_LENGTH} "
-                "letters, digits, '_', '.', '~' or '-'; make one with: "
-                'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
-            )
-        tokens[name] = token
-    return tokens
+        else:
+            yield f"{variable}: {message}" if item["loc"] else message
