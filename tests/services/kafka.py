@@ -147,7 +147,7 @@ def local(workspace: Workspace, port: int | None = None) -> Kafka:
 _QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
 
 _POM = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
+<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>bridge.tests</groupId>
   <artifactId>kafka</artifactId>
