@@ -133,7 +133,7 @@ class Dispatcher:
 
     async def _rest(self, sink: Sink, news: asyncio.Event) -> None:
         """Nothing is due: say how many wait, tidy, sleep until there is news."""
-        waiting = await self._store.run(
+        waiting = await self._store.read(
             lambda connection: outbox.undelivered(connection, sink.name)
         )
         telemetry.ALERTS_UNDELIVERED.labels(sink.name).set(waiting)

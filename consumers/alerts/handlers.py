@@ -1,11 +1,13 @@
 """The alerts consumer: count, decide, write the page; all in the transaction of the ledger entry.
 
+Keys are counted in sorted order, so that replicas wait for each other's rows and never deadlock.
+
 Delivery is somebody else's (`consumers.alerts.dispatcher`): a sink that is down never holds up the
 group. Tests are rehearsed: they say so in the log and change nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,16 +20,18 @@ from bridge.errors import ConfigurationError
 from bridge.settings import Settings
 from consumers.alerts import outbox, state
 from consumers.alerts.dispatcher import Dispatcher
-from consumers.alerts.page import page
+from consumers.alerts.page import Page, page
 from consumers.alerts.rules import Signal, day_of, is_fresh, step_due
 from consumers.alerts.signals import signal_of
 from consumers.alerts.sinks import open_sinks
-from consumers.consumer import Consumer
+from consumers.consumer import Consumer, Unavailable
 from consumers.notifications import Notification
 from consumers.store import Store
 
 GROUP = "alerts"
 TYPES = ("sending_Bounce", "sending_ProductionError", "contact_complaint")
+BATCH = 100
+"""Notifications in one transaction: a campaign that bounces does so by the thousand."""
 _log = structlog.get_logger()
 
 
@@ -52,45 +56,78 @@ class Alerts:
         async with (
             Store.open(self._settings.database_url.get_secret_value(), prune=True) as self._store,
             open_sinks(self._settings) as sinks,
-            asyncio.TaskGroup() as tasks,
         ):
             self._dispatcher = Dispatcher(self._store, sinks)
-            tasks.create_task(self._dispatcher.run())
+            # No task group: it would wrap what the worker raises through this context.
+            delivering = asyncio.create_task(self._dispatcher.run())
             try:
                 yield
             finally:
                 self._dispatcher.end()
+                await delivering
 
-    async def handle(self, notification: Notification) -> None:
-        """Count one notification of any of `TYPES`, and write the page that is due.
+    async def handle(
+        self, notifications: Sequence[Notification]
+    ) -> Sequence[BaseException | None] | None:
+        """Count notifications of any of `TYPES`, and write the pages that are due.
+
+        Returns:
+            None when all are done, else one outcome for each.
 
         Raises:
             Unavailable: the database is down.
         """
-        signal = signal_of(notification)
+        for test in (each for each in notifications if each.is_test):
+            _log.info("alerts_rehearsal", key=signal_of(test).key, counted=False)
+        real = [each for each in notifications if not each.is_test]
+        try:
+            await self._count(real)
+        except Unavailable:
+            raise
+        except Exception:  # one that cannot be counted must not take the others along
+            if len(notifications) == 1:
+                raise
+            _log.warning("alerts_one_by_one", size=len(notifications), exc_info=True)
+            return [await self._outcome(each) for each in notifications]
+        return None
+
+    async def _outcome(self, notification: Notification) -> BaseException | None:
         if notification.is_test:
-            _log.info("alerts_rehearsal", key=signal.key, counted=False)
+            return None
+        try:
+            await self._count([notification])
+        except Exception as error:  # noqa: BLE001 - the worker judges it
+            return error
+        return None
+
+    async def _count(self, notifications: Sequence[Notification]) -> None:
+        if not notifications:
             return
         now = datetime.now(UTC)
-        await self._store.once(
-            GROUP, notification, lambda connection: self._count(connection, signal, now)
-        )
-        self._dispatcher.wake()
+        sinks = self._dispatcher.sink_names
 
-    def _count(self, connection: Connection, signal: Signal, now: datetime) -> None:
+        def count(connection: Connection, fresh: Sequence[Notification]) -> bool:
+            signals = sorted(map(signal_of, fresh), key=lambda signal: signal.key)
+            pages = [self._page(connection, signal, now) for signal in signals]
+            for page_ in filter(None, pages):
+                outbox.put(connection, page_, sinks=sinks)
+            return any(pages)
+
+        counted = await self._store.once_many(GROUP, notifications, count)
+        if counted.result:
+            self._dispatcher.wake()
+
+    def _page(self, connection: Connection, signal: Signal, now: datetime) -> Page | None:
+        """Count one signal; the page it makes due, if any."""
         day = day_of(signal.at, self._zone)
         incident = state.update_incident(connection, signal)
         today, alerted = state.count(connection, signal, day=day)
         step = None if signal.every else step_due(today, alerted=alerted)
         if not is_fresh(signal.at, now=now) or (step is None and not signal.every):
-            return
+            return None
         if step is not None:
             state.mark_alerted(connection, signal, day=day, step=step)
-        outbox.put(
-            connection,
-            page(signal, incident, day=day, today=today, step=step),
-            sinks=self._dispatcher.sink_names,
-        )
+        return page(signal, incident, day=day, today=today, step=step)
 
 
 def consumer(settings: Settings) -> Consumer:
@@ -101,7 +138,7 @@ def consumer(settings: Settings) -> Consumer:
     """
     alerts = Alerts(settings)
     result = Consumer(GROUP, lifespan=alerts.open)
-    result.on(*TYPES, tests=True)(alerts.handle)
+    result.on_batch(*TYPES, size=BATCH, tests=True)(alerts.handle)
     return result
 
 

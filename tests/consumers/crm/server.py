@@ -1,5 +1,7 @@
 """A small real CRM: keeps documents in memory, merges what is put, and can be told to fail.
 
+To the alerts' tests, which only look at what was posted, it is a webhook's receiver.
+
 It speaks HTTP over a real socket from a thread of its own, so that the consumer under test cannot
 tell it from any other server.
 """
@@ -53,6 +55,7 @@ class CrmServer:
     """The CRM's memory.
 
     Attributes:
+        port: where it listens.
         url: of the contact collection.
         contacts: key -> merged document.
         requests: every request, in order of arrival.
@@ -62,6 +65,7 @@ class CrmServer:
     """
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.url = f"http://127.0.0.1:{port}/contacts"
         self.contacts: dict[str, dict[str, Any]] = {}
         self.requests: list[Seen] = []
