@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
+import apsw
 import httpx2
 from confluent_kafka.admin import AdminClient
 
@@ -40,7 +40,8 @@ class EmbeddedFaults:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        holder = sqlite3.connect(self._path, isolation_level=None)
+        # The same SQLite as the adapter's: two of them in one process undo each other's locks.
+        holder = apsw.Connection(str(self._path))
         holder.execute("BEGIN IMMEDIATE")
         try:
             yield
