@@ -1,0 +1,1 @@
+"""Tests mirror the packages; brokers and databases are real ones (`tests.services`)."""
