@@ -6,7 +6,6 @@ when the client offers an upgrade; an answer that is lost when the client is sti
 """
 
 import asyncio
-from http import HTTPStatus
 from time import monotonic
 from typing import Any, Final
 
@@ -17,6 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from bridge.ingress.connections import Connections, Place
+from bridge.ingress.parting import (
+    BODY_TOO_LARGE,
+    HEAD_TOO_LARGE,
+    HEAD_TOO_SLOW,
+    NOT_HTTP,
+    Exit,
+)
 from bridge.ingress.request import BEGAN, FIRST_BYTE
 
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -27,20 +33,6 @@ MAX_PARTING_BYTES: Final = 1024 * 1024
 """So much of an unwanted body is read and dropped, so that its sender can read the answer."""
 _FRAMING_FACTOR: Final = 2
 """The chunks' own bytes may be as many as the body's."""
-
-
-def _refusal(status: HTTPStatus) -> bytes:
-    text = f"{status.phrase.lower()}\n"
-    return (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
-        f"content-length: {len(text)}\r\nconnection: close\r\n\r\n{text}"
-    ).encode("ascii")
-
-
-_NOT_HTTP: Final = _refusal(HTTPStatus.BAD_REQUEST)
-_HEAD_TOO_SLOW: Final = _refusal(HTTPStatus.REQUEST_TIMEOUT)
-_HEAD_TOO_LARGE: Final = _refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-_BODY_TOO_LARGE: Final = _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 class HardenedProtocol(HttpToolsProtocol):
@@ -72,15 +64,15 @@ class HardenedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._active: RequestResponseCycle | None = None
         self._deaf = False
-        self._complaint = _NOT_HTTP
-        self._exit: _Exit | None = None
+        self._complaint = NOT_HTTP
+        self._exit: Exit | None = None
 
     # The connection's life
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Accepted: the first byte is due."""
         super().connection_made(transport)
-        self._exit = _Exit(self, transport)
+        self._exit = Exit(transport, self.part)
         self._accepted = self._waiting.enter(self, self._waiting.receiving)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -107,7 +99,7 @@ class HardenedProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         elif self._raw_bytes and self._in_head and not self._deaf:
-            self._refuse(_HEAD_TOO_SLOW)
+            self._refuse(HEAD_TOO_SLOW)
         else:
             self.transport.close()
 
@@ -157,9 +149,9 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def _check_size(self) -> None:
         if self._in_head:
-            self._refuse(_HEAD_TOO_LARGE)
+            self._refuse(HEAD_TOO_LARGE)
         elif self._raw_bytes > self._max_raw_bytes:
-            self._refuse(_BODY_TOO_LARGE)
+            self._refuse(BODY_TOO_LARGE)
 
     def _drop(self, data: bytes) -> None:
         self._raw_bytes += len(data)
@@ -196,7 +188,7 @@ class HardenedProtocol(HttpToolsProtocol):
         would hand an empty body to the application. So the head is parsed again without the offer.
         """
         if self.parser.get_method() == b"CONNECT":
-            self._refuse(_NOT_HTTP)
+            self._refuse(NOT_HTTP)
             return
         lines = [b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
         lines += [
@@ -208,7 +200,7 @@ class HardenedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(b"".join([*lines, b"connection: close\r\n\r\n", rest]))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._refuse(_NOT_HTTP)
+            self._refuse(NOT_HTTP)
 
     # The parser's callbacks
 
@@ -230,7 +222,7 @@ class HardenedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         if self._raw_bytes > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
-            self._complaint = _HEAD_TOO_LARGE
+            self._complaint = HEAD_TOO_LARGE
             raise ValueError("head too large")
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many pipelined requests")
@@ -291,21 +283,3 @@ class HardenedProtocol(HttpToolsProtocol):
             active.keep_alive = False
         elif not self._deaf:
             self.transport.close()
-
-
-class _Exit(asyncio.Transport):
-    """The transport as a request's cycle sees it: its close is the protocol's `part`."""
-
-    def __init__(self, protocol: HardenedProtocol, transport: asyncio.Transport) -> None:
-        super().__init__()
-        self._protocol = protocol
-        self._transport = transport
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        self._protocol.part()

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
@@ -26,6 +27,9 @@ from bridge.sources.base import Source
 
 GC_THRESHOLDS: Final = (50_000, 50, 50)
 """After start-up: a full collection of FastAPI's and pydantic's heap costs 20 ms each time."""
+
+MIN_OPEN_FILES: Final = 8192
+"""Connections that wait and requests in flight at their caps; many systems begin with 1,024."""
 
 
 class Ports(NamedTuple):
@@ -81,6 +85,7 @@ async def serve(
     async with open_ingress(
         settings, publisher=publisher, source=source, health=health, admin=admin
     ) as ingress:
+        allow_open_files()
         quiet_garbage_collector()
         if on_start is not None:
             on_start(ingress.ports)
@@ -165,6 +170,15 @@ async def drain(public: Listener, health: Health, logbook: Logbook, timeout: flo
     finished = await public.finish(timeout)
     await public.close()
     logbook.inform(telemetry.INGRESS_STOPPED, all_answered=finished)
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit to MIN_OPEN_FILES, or as near as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= MIN_OPEN_FILES:
+        return
+    allowed = MIN_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MIN_OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def quiet_garbage_collector() -> None:

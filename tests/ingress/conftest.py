@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tests.ingress.rig import TOKEN, Rig
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -28,6 +29,14 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("BRIDGE_TOKENS", "BRIDGE_CONFIG", "BRIDGE_PORT", "BRIDGE_ADMIN_PORT"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def _garbage_collector_as_before() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 class StartRig:

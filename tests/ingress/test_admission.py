@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,3 +189,24 @@ async def test_a_request_that_is_cancelled_gives_its_place_back(start: StartRig)
 
         await until(rig.everything_is_given_back)
         assert b" 200 " not in await wire.reader.read(100)
+
+
+async def test_while_the_broker_is_frozen_no_more_is_held_than_the_budget(start: StartRig) -> None:
+    rig = await start(in_flight_bytes=8 * MIB)
+    rig.publisher.hold()
+    body = b"[" + b" " * (100 * 1024 - 2) + b"]"
+    admitted = 8 * MIB // len(body)
+    async with AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(rig.wire()) for _ in range(3 * admitted)]
+        for wire in wires:
+            wire.writer.write(post(body))
+        answers = [asyncio.ensure_future(wire.response()) for wire in wires]
+        await until(lambda: sum(answer.done() for answer in answers) == 2 * admitted)
+
+        assert rig.publisher.waiting == admitted
+        assert rig.ingress.admission.bytes_in_flight == admitted * len(body)
+
+        rig.publisher.release()
+        statuses = [answer.status for answer in await asyncio.gather(*answers)]
+    assert (statuses.count(200), statuses.count(503)) == (admitted, 2 * admitted)
+    assert rig.everything_is_given_back()

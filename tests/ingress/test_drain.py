@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -17,8 +18,6 @@ from tests.ingress.publisher import SwitchedPublisher
 from tests.ingress.rig import PATH, TOKEN, post, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.ingress.conftest import StartRig
     from tests.ingress.rig import Rig
 
@@ -128,14 +127,6 @@ async def test_what_does_not_end_in_time_is_cut_off_without_an_answer(start: Sta
     assert rig.publisher.waiting == 0
 
 
-@pytest.fixture
-def _garbage_collector_as_before() -> Iterator[None]:
-    before = gc.get_threshold()
-    yield
-    gc.set_threshold(*before)
-    gc.unfreeze()
-
-
 @pytest.mark.usefixtures("_garbage_collector_as_before")
 async def test_serve_runs_until_it_is_told_to_stop() -> None:
     settings = Settings(port=0, admin_port=0, tokens=TOKEN)
@@ -179,3 +170,22 @@ async def test_a_cancelled_ingress_leaves_nothing_behind(rig: Rig) -> None:
 
     names = {task.get_name() for task in asyncio.all_tasks()}
     assert "sweeper" not in names
+
+
+def test_the_limit_of_open_files_is_raised_and_never_lowered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits: dict[int, tuple[int, int]] = {}
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+
+    for before, after in [
+        ((1024, 1_000_000), (server.MIN_OPEN_FILES, 1_000_000)),
+        ((1024, 4096), (4096, 4096)),
+        ((1024, -1), (server.MIN_OPEN_FILES, -1)),
+        ((100_000, 1_000_000), None),
+        ((-1, -1), None),
+    ]:
+        limits.clear()
+        monkeypatch.setattr(resource, "getrlimit", lambda _, before=before: before)
+        server.allow_open_files()
+        assert list(limits.values()) == ([] if after is None else [after])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 
-from bridge.errors import StorageFailed
+from bridge.errors import PublishRejected, StorageFailed
 from bridge.ingress.admin import admin_app
+from bridge.ingress.closed import ClosedPublisher, serve_closed
 from bridge.ingress.health import Health
-from tests.ingress.rig import post, until
+from bridge.settings import Settings
+from bridge.sources.dialog_insight import DialogInsight
+from tests.ingress.rig import BODY, PATH, TOKEN, post, until
 
 if TYPE_CHECKING:
+    from bridge.ingress.server import Ports
     from tests.ingress.rig import Rig
 
 
@@ -114,3 +119,34 @@ async def test_a_request_in_flight_during_a_storage_error_is_not_200_either(rig:
 
         rig.publisher.release()
         assert (await wire.response()).status == 503
+
+
+@pytest.mark.usefixtures("_garbage_collector_as_before")
+async def test_a_store_found_corrupt_at_start_is_503_alive_and_not_ready() -> None:
+    settings = Settings(port=0, admin_port=0, tokens=TOKEN)
+    stop = asyncio.Event()
+    started: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(
+        serve_closed(
+            settings,
+            reason="quick_check failed",
+            source=DialogInsight(settings.topics),
+            stop=stop,
+            on_start=started.set_result,
+        )
+    )
+    ports = await started
+    async with httpx2.AsyncClient() as client:
+        answer = await client.post(f"http://127.0.0.1:{ports.public}{PATH}", content=BODY)
+        live = await client.get(f"http://127.0.0.1:{ports.admin}/health/live")
+        ready = await client.get(f"http://127.0.0.1:{ports.admin}/health/ready")
+
+    assert (answer.status_code, live.status_code, ready.status_code) == (503, 200, 503)
+    assert ready.json()["failed"] == "quick_check failed"
+    stop.set()
+    await serving
+
+
+async def test_the_stand_in_for_a_publisher_stores_nothing() -> None:
+    with pytest.raises(PublishRejected):
+        await ClosedPublisher().publish(())
