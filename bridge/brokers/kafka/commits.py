@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from bridge.errors import LaneLost
 
@@ -69,7 +69,7 @@ class Commits:
             lost = LaneLost("the group was rebalanced meanwhile")
             lost.__cause__ = error
             return lost
-        except KafkaError as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, and others go on
             _log.warning("kafka_commit_failed", error=str(error))
             lost = LaneLost(f"Kafka refused the commit: {error}")
             lost.__cause__ = error

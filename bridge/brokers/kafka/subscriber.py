@@ -138,7 +138,9 @@ class KafkaSubscriber:
                     await self.start()
                 await self._poll()
                 failures = 0
-            except Exception as error:  # noqa: BLE001 - aiokafka's own bugs included: join anew
+            except (Exception, asyncio.CancelledError) as error:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
                 _log.warning("kafka_consumer_rebuilt", group=self._group_id, error=str(error))
                 await self._drop_consumer()
                 await asyncio.sleep(_RECOVER_SECONDS[min(failures, len(_RECOVER_SECONDS) - 1)])
