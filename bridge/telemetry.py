@@ -94,6 +94,12 @@ GROUP_PAUSED: Final = Gauge(
     ["group"],
     registry=REGISTRY,
 )
+GROUP_STOPPED: Final = Gauge(
+    "bridge_group_stopped",
+    "1 after a run of dead letters: the group takes no more until its process is restarted.",
+    ["group"],
+    registry=REGISTRY,
+)
 GROUP_LANES: Final = Gauge(
     "bridge_group_lanes", "Lanes in the hands of this replica.", ["group"], registry=REGISTRY
 )

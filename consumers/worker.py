@@ -9,7 +9,7 @@ One `Worker` is one replica of one group. Each lane in its hands has one task.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from typing import Literal
 
@@ -29,6 +29,9 @@ _FIRST_PROBE = 1.0  # seconds after which an outage is probed first
 _RECEIVE = 32  # deliveries in one hand-over to single handlers: few enough to end within a drain
 
 
+State = Literal["starting", "running", "draining", "stopped", "ended"]
+
+
 class _UnfinishedError(Exception):
     """Deliveries in hand stay unacked, and nothing tries them again here."""
 
@@ -40,13 +43,21 @@ class Worker:
         consumer: the group and its handlers.
         broker: where the messages are.
         settings: budgets, timeouts, prefix.
+        on_state: told each new state, e.g. for a health check.
 
     Attributes:
-        state: `starting`, `running`, `stopped` (by a run of dead letters) or `ended`.
+        state: `starting`, `running`, `draining`, `stopped` (by a run of dead letters), `ended`.
         paused_lanes: how many lanes wait for the outside.
     """
 
-    def __init__(self, consumer: Consumer, broker: Broker, settings: Settings) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        broker: Broker,
+        settings: Settings,
+        *,
+        on_state: Callable[[State], None] | None = None,
+    ) -> None:
         self._consumer = consumer
         self._group = consumer.group
         self._broker = broker
@@ -58,7 +69,8 @@ class Worker:
         self._dead_in_a_row = 0
         self._dead_letter_run = asyncio.Event()
         self._lanes: set[asyncio.Task[None]] = set()
-        self.state: Literal["starting", "running", "stopped", "ended"] = "starting"
+        self._on_state = on_state
+        self.state: State = "starting"
         self.paused_lanes = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -77,7 +89,7 @@ class Worker:
             await stack.enter_async_context(nullcontext() if lifespan is None else lifespan())
             dead = await stack.enter_async_context(self._broker.dead_letters(self._group.name))
             subscriber = await stack.enter_async_context(self._broker.subscriber(self._group))
-            self.state = "running"
+            self._enter("running")
             _log.info("group_running", group=self._group.name, system=self._broker.system)
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -88,10 +100,16 @@ class Worker:
                 # The first is the cause; the others are lanes cancelled because of it.
                 raise failures.exceptions[0] from failures
         if self._dead_letter_run.is_set():
-            self.state = "stopped"
+            self._enter("stopped")
             await stop.wait()
-        self.state = "ended"
+        self._enter("ended")
         _log.info("group_ended", group=self._group.name)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        telemetry.GROUP_STOPPED.labels(self._group.name).set(state == "stopped")
+        if self._on_state is not None:
+            self._on_state(state)
 
     async def _end(self, subscriber: Subscriber, stop: asyncio.Event) -> None:
         """When it is time, take no new, and give what runs its drain timeout."""
@@ -101,6 +119,7 @@ class Worker:
             for cause in causes:
                 cause.cancel()
         subscriber.end()
+        self._enter("draining")
         await asyncio.sleep(self._settings.consume_drain_timeout)
         _log.warning("drain_timeout", group=self._group.name, lanes=len(self._lanes))
         for lane in self._lanes:

@@ -29,19 +29,22 @@ def consume(
     from bridge.ingress.health import Health  # noqa: PLC0415
     from bridge.ingress.listener import listen  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
-    from consumers.worker import Worker  # noqa: PLC0415
+    from consumers.worker import State, Worker  # noqa: PLC0415
 
     settings = load_settings()
     found = load_consumer(consumer, settings)
-    worker = Worker(found, open_broker(settings), settings)
 
     def details() -> Mapping[str, object]:
-        health.started = worker.state != "starting"
-        if worker.state == "stopped":
-            health.fail("a run of dead letters stopped the group", restart_helps=False)
         return {"group": found.name, "state": worker.state, "paused_lanes": worker.paused_lanes}
 
+    def show(state: State) -> None:
+        health.started = True
+        health.draining = state in {"draining", "ended"}
+        if state == "stopped":
+            health.fail("a run of dead letters stopped the group", restart_helps=False)
+
     health = Health(details)
+    worker = Worker(found, open_broker(settings), settings, on_state=show)
 
     async def role(stop: "asyncio.Event") -> None:
         async with listen(
