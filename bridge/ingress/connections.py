@@ -15,7 +15,7 @@ PARTING_TIMEOUT: Final = 2.0
 UNREAD_TIMEOUT: Final = 5.0
 """Seconds in which a client that lets its answers pile up must read some."""
 MAX_WAITING: Final = 2000
-"""Connections without a request in flight; over it the oldest goes, idle ones first."""
+"""Connections without a request in flight; over it the oldest goes, answered ones first."""
 
 
 class Waiting(Protocol):
@@ -60,7 +60,7 @@ class Connections:
     Args:
         receive_timeout: seconds from the accept to a request's first byte, and from there to the
             end of its headers (the endpoint goes on to count for the body).
-        max_waiting: idle and receiving connections together.
+        max_waiting: parting, idle and receiving connections together.
 
     Attributes:
         idle: between two requests.
@@ -82,9 +82,14 @@ class Connections:
             del connection.place.since[connection]
         connection.place = place
         now = place.since[connection] = monotonic()
-        if len(self.idle.since) + len(self.receiving.since) > self._max_waiting:
-            (self.idle if self.idle.since else self.receiving).expire_oldest()
+        self._make_room()
         return now
+
+    def _make_room(self) -> None:
+        """Those that have their answer go first; real requests are never long in `receiving`."""
+        parting, idle, receiving = self.parting, self.idle, self.receiving
+        if len(parting.since) + len(idle.since) + len(receiving.since) > self._max_waiting:
+            (parting if parting.since else idle if idle.since else receiving).expire_oldest()
 
     @staticmethod
     def leave(connection: Waiting) -> None:

@@ -104,12 +104,11 @@ class HardenedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def part(self) -> None:
-        """Everything is answered: close, after hearing out a client that is still sending.
+        """The last answer is given: close, after hearing out a client that is still sending."""
+        self._close(whole=self._active is None or not self._active.more_body)
 
-        Closing a socket with unread bytes resets it, and the client would lose the answer.
-        """
+    def _close(self, *, whole: bool) -> None:
         self._deaf = True
-        whole = self._active is None or not self._active.more_body
         if whole and not self.transport.get_write_buffer_size():
             self._waiting.leave(self)
             self.transport.close()
@@ -171,8 +170,7 @@ class HardenedProtocol(HttpToolsProtocol):
             active.disconnected = True
             active.message_event.set()
         self.transport.write(answer)
-        self._in_head = False
-        self.part()
+        self._close(whole=False)
 
     def _end_after(self, cycle: RequestResponseCycle) -> None:
         """Answer what is in flight, hear and answer nothing more, close."""
@@ -200,7 +198,7 @@ class HardenedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(b"".join([*lines, b"connection: close\r\n\r\n", rest]))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._refuse(NOT_HTTP)
+            self._refuse(self._complaint)
 
     # The parser's callbacks
 
