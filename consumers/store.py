@@ -250,9 +250,6 @@ class Store:
             verify(connection.execution_options(**{READ_ONLY: True}))
 
     def _close(self) -> None:
-        # SQLite's connection ends in the thread that used it, after what still waits there.
-        if self._engine.dialect.name == "sqlite":
-            self._threads.submit(self._engine.dispose)
-        # On PostgreSQL only then: a pool forgets connections that are out when it is disposed.
+        # First the threads: a connection that comes back after the engine's end stays open.
         self._threads.shutdown(wait=True)
         self._engine.dispose()

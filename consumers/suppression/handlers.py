@@ -70,10 +70,12 @@ class _Handlers:
             await self._record(good)
         except Unavailable:
             raise
-        except Exception:
+        except Exception as error:
             if len(good) == 1:
                 raise
-            _log.warning("suppression_batch_split", notifications=len(good), exc_info=True)
+            _log.warning(
+                "suppression_batch_split", notifications=len(good), error=type(error).__name__
+            )
             alone = iter([await self._record_alone(notification) for notification in good])
             return [next(alone) if refusal is None else refusal for refusal in outcomes]
         return outcomes
