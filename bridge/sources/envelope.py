@@ -8,10 +8,9 @@ Rules:
     names    `type`, `EventUniqueID`, `dtExecution`, `idCompany`, `idProject`, `isTest`,
              `ContactID`, `idContact` as the samples spell them; where that is absent or null,
              `Type`, then any other casing of the same letters.
-    type     a text of 1 to 200 bytes of printable characters; otherwise the element is
-             malformed.
-    ids      a text or a number (as it is written). Longer than 200 bytes, or not
-             printable, its SHA-256 in hex stands for it. Empty, null or anything else: absent.
+    type     a text of 1 to 200 bytes, all printable; otherwise the element is malformed.
+    ids      a text, or a number as it is written. Longer than 200 bytes or not printable, its
+             SHA-256 in hex stands for it. Empty, null or anything else: absent.
     event id absent, or all zeros (what an unset GUID looks like): the SHA-256 of the element.
     key      `<idProject>|<idContact>`, the project empty where absent; the event id without a
              contact.
@@ -38,19 +37,11 @@ SOURCE: Final = "/dialog-insight"
 MAX_ID_BYTES: Final = 200
 """Longer ids and types are no identifiers; headers of every broker carry this length."""
 
-_NAMES: Final = {
-    name.lower(): name
-    for name in (
-        "type",
-        "EventUniqueID",
-        "dtExecution",
-        "idCompany",
-        "idProject",
-        "isTest",
-        "ContactID",
-        "idContact",
-    )
-}
+_AS_IN_SAMPLES: Final = (
+    *("type", "EventUniqueID", "dtExecution", "idCompany", "idProject", "isTest"),
+    *("ContactID", "idContact"),
+)
+_NAMES: Final = {name.lower(): name for name in _AS_IN_SAMPLES}
 _UNSET_GUID: Final = "00000000-0000-0000-0000-000000000000"
 _ABSENT: Final = "-"
 _ZERO: Final = re.compile(rb"-?0(\.0+)?([eE][+-]?[0-9]+)?")
