@@ -29,6 +29,7 @@ class Failure(msgspec.Struct, frozen=True):
         body: of the answer.
         stored: whether the document is stored all the same.
         silent: seconds of silence before the answer.
+        drip: seconds of silence before each byte of the answer's body.
     """
 
     status: int = 503
@@ -36,6 +37,7 @@ class Failure(msgspec.Struct, frozen=True):
     body: bytes = b""
     stored: bool = False
     silent: float = 0.0
+    drip: float = 0.0
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -170,7 +172,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("content-length", str(len(answer.body)))
         self.end_headers()
-        self.wfile.write(answer.body)
+        if not answer.drip:
+            self.wfile.write(answer.body)
+            return
+        for byte in answer.body:
+            time.sleep(answer.drip)  # as above
+            try:
+                self.wfile.write(bytes([byte]))
+            except OSError:
+                return  # the client gave up, as it should
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
         """No access log in test output."""

@@ -120,6 +120,13 @@ async def test_silence_past_the_deadline_holds_the_partition(crm: CrmServer) -> 
     assert raised.value.scope == "partition"
 
 
+async def test_an_answer_that_drips_does_not_outlast_the_deadline(crm: CrmServer) -> None:
+    crm.always = Failure(status=200, body=b"x" * 50, drip=0.1)
+
+    with pytest.raises(Unavailable, match="did not answer within"):
+        await put(crm, change(f_First="Ann"), seconds=0.5)
+
+
 async def test_a_crm_that_accepts_no_connection_holds_the_group() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

@@ -1,5 +1,6 @@
 """The CRM consumer against a real server and real databases."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from consumers.notifications import Notification
 from consumers.store import Store
 from tests.consumers.crm.messages import notification, optin_info, sender_time
 from tests.consumers.crm.server import CrmServer, Failure
+from tests.services.waiting import eventually
 
 T = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -174,6 +176,44 @@ async def test_what_was_told_is_remembered_over_a_restart(
         await handle(modified("e2", T + HOUR, First="Anna"))
 
     assert len(crm.requests) == 1
+
+
+async def test_what_the_ledger_forgot_is_known_by_its_version(
+    crm: CrmServer, database_url: str
+) -> None:
+    told = modified("e1", T, First="Ann")
+    async with running(database_url, crm.url) as handle:
+        await handle(told)
+        async with Store.open(database_url) as store:
+            assert await store.prune(before=datetime.now(UTC) + HOUR) == 1
+        await handle(told)
+
+    assert len(crm.requests) == 1
+
+
+async def test_a_replica_that_was_overtaken_says_so_and_leaves_the_newer_note(
+    crm: CrmServer, database_url: str
+) -> None:
+    crm.failures.append(Failure(status=200, stored=True, silent=0.5))
+    with capture_logs() as logs:
+        async with (
+            running(database_url, crm.url) as stalled,
+            running(database_url, crm.url) as other,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(stalled(modified("e1", T, First="Ann")))
+
+            async def arrived() -> bool:
+                return bool(crm.requests)
+
+            await eventually(arrived, "the first request")
+            await other(modified("e3", T + 2 * HOUR, First="Anna"))
+        async with running(database_url, crm.url) as handle:
+            await handle(modified("e2", T + HOUR, First="Anne"))
+
+    assert [line["id"] for line in logs if line["event"] == "crm_overtaken"] == ["e1"]
+    assert crm.contacts["1234-1"]["fields"]["f_First"] == "Anna"
+    assert len(crm.requests) == 2
 
 
 async def test_an_answer_lost_after_the_effect_repeats_the_same_request(
