@@ -99,8 +99,8 @@ def _scan(text: bytes) -> list[bytes]:
                 elements.append(element)
             start = position + 1
         position += 1
-    # Unclosed, followed by something, or commas only: what was found cannot be trusted.
-    if depth or position < len(text) or not elements:
+    # Unclosed, closed by a brace, followed by something, or commas only: nothing found is certain.
+    if depth or position < len(text) or not text.endswith(b"]") or not elements:
         raise Malformed(_unsplittable(text))
     return elements
 

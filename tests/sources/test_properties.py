@@ -122,6 +122,7 @@ JUNK = st.binary(max_size=200) | st.lists(
 @given(JUNK | st.tuples(JUNK, arrays(any_json()), JUNK).map(lambda p: p[0] + p[1][1] + p[2]))
 @example(b'[{"a":"\\"}]')
 @example(b'["],["]')
+@example(b"[7}")
 def test_of_any_bytes_nothing_is_lost_and_nothing_is_raised(body: bytes) -> None:
     messages = post(body)
 

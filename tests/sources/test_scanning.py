@@ -38,12 +38,13 @@ def split_plainly(data: bytes) -> list[bytes] | None:
             start = position + 1
         if depth == 0:
             elements = [place for place in places if place]
-            return elements if elements and start == len(data) else None
+            return elements if elements and start == len(data) and byte == b"]" else None
     return None
 
 
 @settings(max_examples=1000)
 @given(TEXTS | TEXTS.map(lambda data: b"[" + data + b"]"))
+@example(b"[7}")
 @example(b'["\\')
 @example(b'["\\"]')
 @example(b'["\\\\"]')

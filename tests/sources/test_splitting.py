@@ -97,6 +97,7 @@ WHOLE: Final = {
     "an element never closed": (b'[{"type":"a",' + GOOD + b"," + OTHER + b"]", "not-json"),
     "a text never closed": (b'[{"type":"a},' + GOOD.replace(b'"', b"") + b"]", "not-json"),
     "a bracket too many": (b"[" + GOOD + b"}," + OTHER + b"]", "not-json"),
+    "closed by a brace": (b"[" + GOOD + b"," + OTHER + b"}", "not-json"),
     "two arrays": (b"[" + GOOD + b"][" + OTHER + b"]", "not-json"),
     "two objects": (GOOD + b"\n" + OTHER, "not-json"),
     "something after": (b"[" + GOOD + b"] x", "not-json"),
