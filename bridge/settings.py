@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     kafka_partitions: int = Field(12, ge=1)
     kafka_replication: int | None = Field(None, ge=1)
     """Replicas of each topic; by default 3, or what a smaller cluster can give, said aloud."""
+    kafka_session_timeout: float = Field(45.0, ge=6)
+    """A replica that is silent for so long loses its partitions to the others."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_sasl_username: str = ""
