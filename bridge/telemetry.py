@@ -115,6 +115,12 @@ ALERTS_UNDELIVERED: Final = Gauge(
     ["sink"],
     registry=REGISTRY,
 )
+HANDLED_BEFORE: Final = Counter(
+    "bridge_group_handled_before",
+    "Deliveries without an effect because the group had handled their id.",
+    ["group"],
+    registry=REGISTRY,
+)
 TOPOLOGY_MISMATCH: Final = Gauge(
     "bridge_topology_mismatch",
     "1 while topics, queues or bindings of a group are not as they must be.",

@@ -1,9 +1,10 @@
-"""The ledger of handled notifications: which group has handled which id."""
+"""The ledger: which group has handled which notification, and what `Store.once` says of it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Generic, TypeVar
 
+import msgspec
 from sqlalchemy import Column, Connection, Index, MetaData, Table, Text, select, tuple_
 
 from consumers.columns import KEY, UtcTime, insert, key_text
@@ -30,6 +31,32 @@ _KEY_NAMES: Final = ("group_name", "company", "project", "event_id")
 _KEY_COLUMNS: Final = tuple(LEDGER.c[name] for name in _KEY_NAMES)
 
 LedgerKey = tuple[str, str, str, str]
+T = TypeVar("T")
+
+
+class Handled(msgspec.Struct, Generic[T], frozen=True):
+    """The effect's result. `rehearsed`: a test notification, so everything was rolled back."""
+
+    result: T
+    rehearsed: bool = False
+
+
+class AlreadyHandled(msgspec.Struct, frozen=True):
+    """This group handled the notification before: the effect did not run."""
+
+
+class HandledMany(msgspec.Struct, Generic[T], frozen=True):
+    """What became of a batch.
+
+    Attributes:
+        result: of the effect over the real notifications; None when all were handled before.
+        rehearsed: of the effect over the test notifications, rolled back; None without any.
+        fresh: for each notification, in order, whether the effect ran for it.
+    """
+
+    result: T | None
+    rehearsed: T | None
+    fresh: Sequence[bool]
 
 
 def ledger_key(group: str, notification: Notification) -> LedgerKey:

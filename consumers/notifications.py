@@ -25,12 +25,10 @@ from consumers.parts import (
     optin_fields,
     project_fields,
 )
-from consumers.values import ErrorCode, Flag, SenderTime, find, identifier, mapping, text
+from consumers.values import Flag, SenderTime, find, identifier, mapping, text
 
 __all__ = [
     "UNKNOWN_TIME",
-    "BounceError",
-    "ComplaintInfo",
     "ContactComplaint",
     "ContactCreated",
     "ContactData",
@@ -38,13 +36,8 @@ __all__ = [
     "ContactOptin",
     "ContactOptout",
     "ContactQuarantine",
-    "ErrorCode",
     "EventOrder",
     "Notification",
-    "OptinField",
-    "ProductionError",
-    "QuarantineInfo",
-    "SendLog",
     "SenderTime",
     "SendingBounce",
     "SendingProductionError",

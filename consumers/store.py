@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
-import msgspec
 import structlog
 from sqlalchemy import Connection, Engine
 
+from bridge import telemetry
 from bridge.errors import SchemaOutOfDate
 from consumers.consumer import Unavailable
 from consumers.engine import (
@@ -33,7 +33,15 @@ from consumers.engine import (
     mapped_errors,
     store_errors,
 )
-from consumers.ledger import LEDGER_RETENTION, enter, forget, ledger_key
+from consumers.ledger import (
+    LEDGER_RETENTION,
+    AlreadyHandled,
+    Handled,
+    HandledMany,
+    enter,
+    forget,
+    ledger_key,
+)
 from consumers.notifications import Notification
 from consumers.schema import plan, upgrade, verify
 
@@ -54,31 +62,6 @@ _LONGEST_PAUSE: Final = 0.1  # seconds between them
 T = TypeVar("T")
 N = TypeVar("N", bound=Notification)
 _log = structlog.get_logger()
-
-
-class Handled(msgspec.Struct, Generic[T], frozen=True):
-    """The effect's result. `rehearsed`: a test notification, so everything was rolled back."""
-
-    result: T
-    rehearsed: bool = False
-
-
-class AlreadyHandled(msgspec.Struct, frozen=True):
-    """This group handled the notification before: the effect did not run."""
-
-
-class HandledMany(msgspec.Struct, Generic[T], frozen=True):
-    """What became of a batch.
-
-    Attributes:
-        result: of the effect over the real notifications; None when all were handled before.
-        rehearsed: of the effect over the test notifications, rolled back; None without any.
-        fresh: for each notification, in order, whether the effect ran for it.
-    """
-
-    result: T | None
-    rehearsed: T | None
-    fresh: Sequence[bool]
 
 
 class Store:
@@ -170,7 +153,10 @@ class Store:
                 return AlreadyHandled()
             return Handled(effect(connection))
 
-        return await self.run(work)
+        handled = await self.run(work)
+        if isinstance(handled, AlreadyHandled):
+            telemetry.HANDLED_BEFORE.labels(group).inc()
+        return handled
 
     async def once_many(
         self,
@@ -198,6 +184,7 @@ class Store:
 
         rehearsed = await self.rehearse(lambda c: effect(c, tests)) if tests else None
         result, ran = await self.run(work) if real else (None, set[int]())
+        telemetry.HANDLED_BEFORE.labels(group).inc(len(real) - len(ran))
         return HandledMany(
             result=result,
             rehearsed=rehearsed,

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Connection, Integer, MetaData, Table
 from sqlalchemy.exc import IntegrityError
 
+from bridge import telemetry
 from bridge.errors import ConfigurationError, StoreError
 from consumers import ledger
 from consumers.columns import KEY, UtcTime, insert, key_text
@@ -62,6 +63,11 @@ async def store(database_url: str) -> AsyncIterator[Store]:
     async with Store.open(database_url) as opened:
         await opened.run(EFFECTS.create)
         yield opened
+
+
+def handled_before(group: str) -> float:
+    name = "bridge_group_handled_before_total"
+    return telemetry.REGISTRY.get_sample_value(name, {"group": group}) or 0
 
 
 # The ledger
@@ -122,7 +128,9 @@ async def test_a_batch_runs_for_what_is_new_in_it(store: Store) -> None:
     assert done.result == ["e3", "e2", "e4"], "in order, each id once"
     assert done.rehearsed == ["e4"]
     assert done.fresh == [True, False, True, True, False, True]
+    skipped = handled_before("g")
     again = await store.once_many("g", batch, count_each)
+    assert handled_before("g") == skipped + 5
     assert (again.result, again.fresh) == (None, [False, False, True, False, False, False])
     assert await counted(store) == {"x": 1, "e2": 1, "e3": 1, "e4": 1}
 
