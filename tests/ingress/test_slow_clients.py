@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -242,7 +245,10 @@ async def test_a_client_that_is_still_sending_can_read_its_refusal(start: StartR
             assert await wire.reader.read() == b""
 
 
-async def test_a_client_that_never_stops_sending_is_cut_off(start: StartRig) -> None:
+async def test_a_client_that_never_stops_sending_is_cut_off(
+    start: StartRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PARTING_TIMEOUT", 1000)
     rig = await start(max_body_bytes=1024)
     async with rig.wire() as wire:
         await wire.send(b"POST %s HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n" % PATH.encode())
@@ -254,7 +260,28 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
 ) -> None:
     monkeypatch.setattr(limits, "UNREAD_TIMEOUT", QUICK)
     rig = await start()
-    async with rig.wire() as wire:
-        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the client
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        await asyncio.get_running_loop().sock_connect(
+            client, ("127.0.0.1", rig.ingress.ports.public)
+        )
+        await until(lambda: rig.ingress.public.open_connections == 1)
+        for connection in rig.ingress.public._state.connections:
+            server = connection.transport.get_extra_info("socket")
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
-        await send_until_cut_off(rig, wire, f"PUT {PATH} HTTP/1.1\r\n\r\n".encode())
+        async def send_and_never_read() -> None:
+            for sent in itertools.count(8, 8):
+                await asyncio.get_running_loop().sock_sendall(client, post(b"[]") * 8)
+                await until(partial(reached, sent))
+
+        def reached(sent: int) -> bool:
+            return rig.publisher.calls >= sent
+
+        sending = asyncio.ensure_future(send_and_never_read())
+        await until(lambda: rig.ingress.public.open_connections == 0)
+        sending.cancel()
+        await asyncio.wait([sending])
+    assert rig.publisher.calls > 100
+    await until(rig.everything_is_given_back)
