@@ -270,6 +270,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
         for connection in rig.ingress.public._state.connections:
             server = connection.transport.get_extra_info("socket")
             server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            connection.transport.set_write_buffer_limits(high=1024)
 
         async def send_and_never_read() -> None:
             for sent in itertools.count(8, 8):
@@ -283,5 +284,5 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
         await until(lambda: rig.ingress.public.open_connections == 0)
         sending.cancel()
         await asyncio.wait([sending])
-    assert rig.publisher.calls > 100
+    assert rig.publisher.calls > 10
     await until(rig.everything_is_given_back)
