@@ -207,3 +207,12 @@ def test_a_line_stays_one_line() -> None:
 
     assert lines[0]["reason"] == "a??level=error?[31m?b"
     assert len(lines[0]["long"]) == 300
+
+
+async def test_without_tokens_failures_in_a_row_are_counted_all_the_same(start: StartRig) -> None:
+    rig = await start(tokens="")
+    rig.publisher.error = PublishUnconfirmed("perhaps")
+
+    assert (await rig.exchange(post(path="/hooks/dialog-insight"))).status == 503
+
+    assert metric("bridge_ingress_consecutive_failures", token="") == 1
