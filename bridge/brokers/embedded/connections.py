@@ -18,6 +18,9 @@ WAL_PAGES: Final = 4_000
 """Pages of the write-ahead log after which its writer checkpoints: 16 MB."""
 WAL_KEEP_BYTES: Final = 64 * 1024 * 1024
 """To this size the write-ahead log shrinks again after a checkpoint."""
+LOG_APPLICATION: Final = 0x4E424C47  # "NBLG", shown by `file bridge.db`
+GROUP_APPLICATION: Final = 0x4E424752  # "NBGR"
+APPLICATIONS: Final = frozenset({LOG_APPLICATION, GROUP_APPLICATION})
 _FULL: Final = 2
 _PRIVATE: Final = 0o600  # the files hold addresses
 
@@ -57,6 +60,7 @@ def connect(path: Path, mode: Mode) -> apsw.Connection:
         connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            _refuse_foreign(connection, path)
             _expect(connection, path, "journal_mode", "wal")
             if mode == "write":
                 _expect(connection, path, "synchronous", _FULL)
@@ -70,6 +74,12 @@ def connect(path: Path, mode: Mode) -> apsw.Connection:
             connection.close()
             raise
     return connection
+
+
+def _refuse_foreign(connection: apsw.Connection, path: Path) -> None:
+    """Before anything that would change a file of somebody else."""
+    if connection.pragma("application_id") not in APPLICATIONS:
+        raise StorageFailed(f"{path} is a file of something else")
 
 
 def _expect(connection: apsw.Connection, path: Path, pragma: str, value: str | int) -> None:

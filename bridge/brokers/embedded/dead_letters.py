@@ -12,7 +12,7 @@ import apsw
 
 from bridge.brokers.base import DeadLetter
 from bridge.brokers.embedded.connections import Database, open_database, rows, transaction
-from bridge.brokers.embedded.paths import Places
+from bridge.brokers.embedded.paths import Places, is_there
 from bridge.brokers.embedded.records import Row, message_of, row_of
 from bridge.brokers.embedded.schema import APPLY
 from bridge.brokers.embedded.signals import notify
@@ -139,7 +139,7 @@ async def open_dead_letters(places: Places, group: str) -> AsyncIterator[Embedde
         StorageFailed: its file cannot be trusted.
     """
     path = places.group(group)
-    if not path.exists():
+    if not is_there(path):
         raise TopologyMissing(f"group {group} is not there ({path}): {APPLY}")
     async with open_database(path, "write") as database:
         yield EmbeddedDeadLetters(path, database)

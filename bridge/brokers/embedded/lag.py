@@ -11,7 +11,7 @@ import apsw
 from bridge.brokers.base import LagEntry
 from bridge.brokers.embedded.connections import Database, connect, mapped, open_database, rows
 from bridge.brokers.embedded.leases import living
-from bridge.brokers.embedded.paths import Places
+from bridge.brokers.embedded.paths import Places, is_there
 from bridge.brokers.embedded.reading import newest
 from bridge.brokers.embedded.schema import APPLY
 from bridge.errors import BrokerUnavailable
@@ -50,7 +50,7 @@ class EmbeddedLagReader:
 
     def _read_group(self, group: Group, log: apsw.Connection) -> list[LagEntry]:
         path = self._places.group(group.name)
-        if not path.exists():
+        if not is_there(path):
             raise BrokerUnavailable(f"group {group.name} is not there ({path}): {APPLY}")
         with closing(connect(path, "read")) as connection, mapped(path):
             alive = living(connection)
@@ -106,7 +106,7 @@ async def open_lag_reader(places: Places, settings: Settings) -> AsyncIterator[E
         BrokerUnavailable: there is no log; says the command.
         StorageFailed: it cannot be trusted.
     """
-    if not places.log.exists():
+    if not is_there(places.log):
         raise BrokerUnavailable(f"there is no log {places.log}: {APPLY}")
     async with open_database(places.log, "read") as log:
         yield EmbeddedLagReader(places, settings, log)

@@ -83,6 +83,11 @@ class EmbeddedLane:
         """See `Lane`."""
         return self._over
 
+    @property
+    def closing(self) -> bool:
+        """Whether it is given back, or about to be."""
+        return self._closed
+
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """See `Lane`. Nothing changes until the read has ended: it may be cancelled."""
         size = 1 if self._suspended else max(1, limit)

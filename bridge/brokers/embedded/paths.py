@@ -1,5 +1,6 @@
 """Where the embedded log keeps its files, and file systems that it refuses."""
 
+import re
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -34,6 +35,7 @@ _NETWORK: Final = frozenset(
         "fuse.sshfs",
     }
 )
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
 _MOUNTS: Final = Path("/proc/self/mounts")
 
 
@@ -72,11 +74,23 @@ def places_of(url: str) -> Places:
             "(four slashes) for an absolute path"
         )
     log = Path(path).absolute()
-    if log.is_dir() or url.endswith("/"):
+    if url.endswith("/"):
         raise ConfigurationError(f"BRIDGE_BROKER_URL {url!r} names a folder: name a file in it")
     # With its extension kept where it is not `.db`: `a.db` and `a.log` are two logs.
     folder = log.stem if log.suffix == ".db" else log.name
     return Places(log=log, groups=log.with_name(f"{folder}.d"))
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        StorageFailed: it cannot be known, for lack of rights.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise StorageFailed(f"cannot look at {path}: {error}") from error
 
 
 def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
@@ -91,14 +105,14 @@ def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
     """
     if mounts is None:
         mounts = _MOUNTS.read_text(errors="replace") if _MOUNTS.exists() else ""
-    real = path.resolve()
+    real = path.resolve(strict=False)
     best, kind = Path("/"), ""
     for line in mounts.splitlines():
         fields = line.split(" ")
         if len(fields) < 3:  # noqa: PLR2004 - device, mount point, type
             continue
         # Blanks in a mount point are written as octal escapes.
-        point = Path(fields[1].encode().decode("unicode_escape"))
+        point = Path(_OCTAL.sub(lambda escape: chr(int(escape[1], 8)), fields[1]))
         # The last of several mounts on one point is the one that is seen.
         if real.is_relative_to(point) and len(point.parts) >= len(best.parts):
             best, kind = point, fields[2]

@@ -12,7 +12,7 @@ from typing import Final
 import apsw
 
 from bridge.brokers.embedded.connections import connect, mapped
-from bridge.brokers.embedded.paths import Places, refuse_network_file_system
+from bridge.brokers.embedded.paths import Places, is_there, refuse_network_file_system
 from bridge.brokers.embedded.records import Row, row_of
 from bridge.brokers.embedded.retention import Retention
 from bridge.brokers.embedded.room import Room
@@ -134,7 +134,7 @@ async def open_publisher(places: Places, settings: Settings) -> AsyncIterator[Em
         TopologyMissing: there is no log; says the command.
         StorageFailed: it cannot be trusted, or another process writes it.
     """
-    if not places.log.exists():
+    if not is_there(places.log):
         raise TopologyMissing(f"there is no log {places.log}: {APPLY}")
     refuse_network_file_system(places.log)
     with _only_writer(places) as lock:

@@ -12,17 +12,20 @@ from typing import Final
 import apsw
 import msgspec
 
-from bridge.brokers.embedded.connections import create, transaction
+from bridge.brokers.embedded.connections import (
+    GROUP_APPLICATION,
+    LOG_APPLICATION,
+    create,
+    transaction,
+)
 from bridge.errors import StorageFailed, TopologyMissing
 from bridge.topics import Group
 
 FORMAT: Final = 1
-_LOG_APPLICATION: Final = 0x4E424C47  # "NBLG", shown by `file bridge.db`
-_GROUP_APPLICATION: Final = 0x4E424752  # "NBGR"
 APPLY: Final = "run `bridge topology apply`"
 
 _LOG: Final = f"""
-PRAGMA application_id = {_LOG_APPLICATION};
+PRAGMA application_id = {LOG_APPLICATION};
 PRAGMA user_version = {FORMAT};
 CREATE TABLE about (log_id TEXT NOT NULL);
 CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -42,7 +45,7 @@ _STORED: Final = """
     body BLOB NOT NULL
 """
 _GROUP: Final = f"""
-PRAGMA application_id = {_GROUP_APPLICATION};
+PRAGMA application_id = {GROUP_APPLICATION};
 PRAGMA user_version = {FORMAT};
 CREATE TABLE about (log_id TEXT NOT NULL, prefix TEXT NOT NULL, record BLOB NOT NULL);
 CREATE TABLE lanes (
@@ -88,7 +91,7 @@ def check_log(connection: apsw.Connection, path: Path) -> str:
     Raises:
         StorageFailed: not a log, or one of another version of the bridge.
     """
-    _check(connection, path, _LOG_APPLICATION)
+    _check(connection, path, LOG_APPLICATION)
     return str(connection.execute("SELECT log_id FROM about").get)
 
 
@@ -113,7 +116,7 @@ def read_group(connection: apsw.Connection, path: Path) -> GroupFile:
     Raises:
         StorageFailed: not a group's file, or one of another version of the bridge.
     """
-    _check(connection, path, _GROUP_APPLICATION)
+    _check(connection, path, GROUP_APPLICATION)
     row = connection.execute("SELECT log_id, prefix, record FROM about").get
     lanes = connection.execute("SELECT count(*) FROM lanes").get
     if not isinstance(row, tuple):

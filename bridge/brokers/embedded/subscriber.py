@@ -123,11 +123,14 @@ class EmbeddedSubscriber:
         if renew or share.claimed:
             self._renew_at = time.monotonic() + leases.RENEW
         for number in share.lost:
-            if lane := self._lanes.pop(number, None):
+            # One that is being given back is nobody's in the file already.
+            if (lane := self._lanes.get(number)) and not lane.closing:
+                del self._lanes[number]
                 _log.warning("lane_lost", group=self._group.name, lane=number)
                 lane.finish()
         for number in share.surplus:
-            self._lanes[number].finish()
+            if lane := self._lanes.get(number):
+                lane.finish()
         await self._close_overdue()
         for claim in share.claimed:
             self._take(claim)

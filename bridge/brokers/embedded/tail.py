@@ -7,7 +7,7 @@ from typing import Final
 from bridge.brokers.base import Delivery
 from bridge.brokers.embedded import signals
 from bridge.brokers.embedded.connections import open_database
-from bridge.brokers.embedded.paths import Places
+from bridge.brokers.embedded.paths import Places, is_there
 from bridge.brokers.embedded.reading import View, newest, read_log
 from bridge.brokers.embedded.schema import APPLY
 from bridge.brokers.partition import partition_of
@@ -19,7 +19,7 @@ _PAGE: Final = 100
 
 async def tail(places: Places, topics: Sequence[str], lanes: int) -> AsyncGenerator[Delivery, None]:
     """See `Broker.tail`."""
-    if not places.log.exists():
+    if not is_there(places.log):
         raise TopologyMissing(f"there is no log {places.log}: {APPLY}")
     everything = View(0, 1, tuple(topics))
     with signals.listening(places.log) as news:

@@ -12,7 +12,7 @@ import structlog
 from bridge.brokers.base import Change
 from bridge.brokers.embedded.connections import Mode, connect, mapped
 from bridge.brokers.embedded.leases import living
-from bridge.brokers.embedded.paths import Places, refuse_network_file_system
+from bridge.brokers.embedded.paths import Places, is_there, refuse_network_file_system
 from bridge.brokers.embedded.schema import (
     APPLY,
     GroupFile,
@@ -82,11 +82,11 @@ class EmbeddedTopology:
         places = self._places
         refuse_network_file_system(places.log)
         changes: list[Change] = []
-        if not places.log.exists():
+        if not is_there(places.log):
             changes.append(Change("create", "file", str(places.log), "the log"))
             if apply:
                 create_log(places.log)
-        log_id = _log_id(places) if places.log.exists() else ""
+        log_id = _log_id(places) if is_there(places.log) else ""
         for group in groups:
             wanted = GroupFile(
                 log_id, self._settings.topic_prefix, group, self._settings.embedded_lanes
@@ -96,7 +96,7 @@ class EmbeddedTopology:
 
     def _remove(self, name: str) -> list[Change]:
         path = self._places.group(name)
-        if not path.exists():
+        if not is_there(path):
             return []
         with _opened(path, "read") as connection:
             if at_work := len(living(connection)):
@@ -109,7 +109,7 @@ class EmbeddedTopology:
 def _change_group(path: Path, wanted: GroupFile, *, apply: bool) -> list[Change]:
     name = wanted.group.name
     detail = f"{', '.join(sorted(wanted.group.types))}{' and tests' if wanted.group.tests else ''}"
-    if not path.exists():
+    if not is_there(path):
         if apply:
             create_group(path, wanted)
         return [Change("create", "group", name, detail)]
@@ -146,7 +146,7 @@ def verify_group(places: Places, settings: Settings, group: Group) -> None:
     refuse_network_file_system(places.log)
     log_id = _log_id(places)
     path = places.group(group.name)
-    if not path.exists():
+    if not is_there(path):
         raise TopologyMissing(f"group {group.name} is not there ({path}): {APPLY}")
     wanted = GroupFile(log_id, settings.topic_prefix, group, settings.embedded_lanes)
     refuse_difference(path, wanted, _read(path))
@@ -170,7 +170,7 @@ def verify_group(places: Places, settings: Settings, group: Group) -> None:
 
 
 def _log_id(places: Places) -> str:
-    if not places.log.exists():
+    if not is_there(places.log):
         raise TopologyMissing(f"there is no log {places.log}: {APPLY}")
     with _opened(places.log, "read") as connection:
         return check_log(connection, places.log)

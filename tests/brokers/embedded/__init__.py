@@ -1,0 +1,1 @@
+"""What is the embedded log's own: its files, its one writer, its leases."""
