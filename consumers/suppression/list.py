@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, or_, select, tuple_
+from sqlalchemy import Connection, Row, and_, select, tuple_
 
 from bridge.errors import ConfigurationError
 from consumers.columns import key_text
@@ -59,7 +59,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         address: normalised.
-        entries: the active ones, of the address and of every contact known under it.
+        entries: the active ones: of the address, then of every contact known under it.
     """
 
     address: str
@@ -108,20 +108,28 @@ async def check(store: Store, address: str, *, project: str | None = None) -> Ve
         Unavailable: the database is down. Do not send then.
     """
     key = key_text(normalise(address))
+    # Two queries: neither database uses an index for the one that joins them with OR.
+    of_address = select(ENTRIES).where(
+        ENTRIES.c.kind == Kind.ADDRESS.value, ENTRIES.c.subject == key
+    )
+    of_contacts = select(ENTRIES).join(
+        ADDRESSES,
+        and_(
+            ADDRESSES.c.address_key == key,
+            ENTRIES.c.project == ADDRESSES.c.project,
+            ENTRIES.c.kind == Kind.CONTACT.value,
+            ENTRIES.c.subject == ADDRESSES.c.contact,
+        ),
+    )
 
     def work(connection: Connection) -> Sequence[Entry]:
-        contacts = select(ADDRESSES.c.project, ADDRESSES.c.contact).where(
-            ADDRESSES.c.address_key == key
-        )
-        of_address = and_(ENTRIES.c.kind == Kind.ADDRESS.value, ENTRIES.c.subject == key)
-        of_contact = and_(
-            ENTRIES.c.kind == Kind.CONTACT.value,
-            tuple_(ENTRIES.c.project, ENTRIES.c.subject).in_(contacts),
-        )
-        query = select(ENTRIES).where(ENTRIES.c.suppressed, or_(of_address, of_contact))
-        if project is not None:
-            query = query.where(ENTRIES.c.project == key_text(project))
-        return [_entry(row) for row in connection.execute(query.order_by(*_KEY))]
+        found: list[Entry] = []
+        for query in (of_address, of_contacts):
+            asked = query.where(ENTRIES.c.suppressed)
+            if project is not None:
+                asked = asked.where(ENTRIES.c.project == key_text(project))
+            found += [_entry(row) for row in connection.execute(asked.order_by(*_KEY))]
+        return found
 
     return Verdict(address=normalise(address), entries=await store.read(work))
 
