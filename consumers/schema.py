@@ -20,6 +20,8 @@ from consumers.engine import READ_ONLY, database_url, file_of, make_engine, stor
 
 # Any number; all releases must use the same: two that start at once wait for each other.
 _UPGRADE_LOCK: Final = 0x6272_6964_6765
+VERSION_TABLE: Final = "bridge_schema_version"
+"""A name of our own: the database may be shared with another application that uses Alembic."""
 _ONE_AT_A_TIME: Final = threading.Lock()  # Alembic keeps its context in module globals
 
 
@@ -114,7 +116,8 @@ def verify(connection: Connection) -> None:
 
 
 def _plan(connection: Connection) -> Plan:
-    return _pending(MigrationContext.configure(connection).get_current_revision())
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return _pending(context.get_current_revision())
 
 
 def _pending(current: str | None) -> Plan:

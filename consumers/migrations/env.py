@@ -2,6 +2,12 @@
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+from consumers.schema import VERSION_TABLE
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    transactional_ddl=True,
+    version_table=VERSION_TABLE,
+)
 with context.begin_transaction():
     context.run_migrations()

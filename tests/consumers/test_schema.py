@@ -18,7 +18,7 @@ from consumers.alerts import state as alerts_tables
 from consumers.crm import state as crm_tables
 from consumers.engine import database_url as checked_url
 from consumers.engine import make_engine
-from consumers.schema import plan, upgrade
+from consumers.schema import VERSION_TABLE, plan, upgrade
 from consumers.store import Store
 from consumers.suppression import tables as suppression_tables
 
@@ -50,7 +50,7 @@ def test_the_plan_says_what_an_upgrade_does_and_changes_nothing(
 async def test_a_database_of_a_newer_release_is_refused(database_url: str) -> None:
     async with Store.open(database_url) as store:
         await store.run(
-            lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+            lambda c: c.exec_driver_sql("UPDATE bridge_schema_version SET version_num = '9999'")
         )
     with pytest.raises(SchemaOutOfDate, match="newer than this release"):
         async with Store.open(database_url):
@@ -88,9 +88,26 @@ def test_the_migrations_make_the_tables_that_the_consumers_define(database_url: 
             connection,
             opts={
                 "compare_type": True,
-                "include_object": lambda item, *_: getattr(item, "name", "") != "alembic_version",
+                "include_object": lambda item, *_: getattr(item, "name", "") != VERSION_TABLE,
             },
         )
         differences = compare_metadata(context, defined)
     engine.dispose()
     assert differences == []
+
+
+def test_another_application_s_migrations_in_the_same_database_are_left_alone(
+    empty_database_url: str,
+) -> None:
+    # given a database in which another application keeps Alembic's own table
+    engine = make_engine(checked_url(empty_database_url))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('theirs')")
+    # when ours is upgraded
+    assert upgrade(empty_database_url)
+    # then theirs is as it was
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
+        assert found.all() == ["theirs"]
+    engine.dispose()

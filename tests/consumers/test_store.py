@@ -384,7 +384,7 @@ async def test_a_right_that_was_taken_away_is_an_outage(postgresql_url: str) -> 
         await admin.run(lambda c: c.exec_driver_sql(f"CREATE ROLE {name} LOGIN"))
         try:
             await admin.run(
-                lambda c: c.exec_driver_sql(f"GRANT SELECT ON alembic_version TO {name}")
+                lambda c: c.exec_driver_sql(f"GRANT SELECT ON bridge_schema_version TO {name}")
             )
             async with Store.open(url) as store:
                 with pytest.raises(Unavailable, match="InsufficientPrivilege"):
