@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from hypothesis import HealthCheck, settings
+
 from bridge.message import CE_MALFORMEDREASON, Message
 from bridge.sources.dialog_insight import DialogInsight
 from bridge.sources.samples import notification
@@ -14,6 +16,11 @@ from bridge.topics import Topics
 RECEIVED: Final = datetime(2026, 11, 24, 10, 30, 0, 125_000, tzinfo=UTC)
 HAPPENED: Final = datetime.fromisoformat("2016-09-19T10:54:49-04:00")
 TOPICS: Final = Topics("notifications", extra_types=["contact_merged"])
+
+AT_ANY_SPEED: Final = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+"""For property tests: a slow machine is no failure; what reproduces a failure is printed."""
 
 
 def post(body: bytes) -> Sequence[Message]:

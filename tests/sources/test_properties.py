@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bridge.message import Message
 from bridge.sources import envelope
 from bridge.sources.malformed import Malformed, Reason
-from tests.sources.posting import TOPICS, encoded, opt_out, post, reason
+from tests.sources.posting import AT_ANY_SPEED, TOPICS, encoded, opt_out, post, reason
 
 WHITESPACE: Final = " \t\r\n"
 HEADER_VALUE: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,410}")
@@ -85,6 +85,7 @@ def conforms(message: Message) -> None:
         assert isinstance(json.loads(message.body), dict)
 
 
+@settings(AT_ANY_SPEED)
 @given(arrays(any_json()))
 def test_any_array_comes_out_as_the_same_element_bytes_in_order(
     case: tuple[list[bytes], bytes],
@@ -98,6 +99,7 @@ def test_any_array_comes_out_as_the_same_element_bytes_in_order(
         conforms(message)
 
 
+@settings(AT_ANY_SPEED)
 @given(arrays(any_json() | BREAKS))
 def test_broken_elements_come_out_too_and_harm_no_other(case: tuple[list[bytes], bytes]) -> None:
     elements, body = case
@@ -118,7 +120,7 @@ JUNK = st.binary(max_size=200) | st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=300)
+@settings(AT_ANY_SPEED, max_examples=300)
 @given(JUNK | st.tuples(JUNK, arrays(any_json()), JUNK).map(lambda p: p[0] + p[1][1] + p[2]))
 @example(b'[{"a":"\\"}]')
 @example(b'["],["]')
@@ -142,6 +144,7 @@ def test_of_any_bytes_nothing_is_lost_and_nothing_is_raised(body: bytes) -> None
     assert re.fullmatch(rb"\[[|,]*\]|\|", between)
 
 
+@settings(AT_ANY_SPEED)
 @given(notifications())
 def test_the_strict_and_the_lenient_reading_agree(made: dict[str, Any]) -> None:
     element = encoded(made)

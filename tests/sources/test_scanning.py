@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from bridge.sources import json_scanner
 from bridge.sources.malformed import Malformed
+from tests.sources.posting import AT_ANY_SPEED
 
 PIECES = [b'"', b"\\", b"[", b"]", b"{", b"}", b",", b"a", b"7", b" ", b"\n", b"\xff"]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
@@ -42,7 +43,7 @@ def split_plainly(data: bytes) -> list[bytes] | None:
     return None
 
 
-@settings(max_examples=1000)
+@settings(AT_ANY_SPEED, max_examples=1000)
 @given(TEXTS | TEXTS.map(lambda data: b"[" + data + b"]"))
 @example(b"[7}")
 @example(b'["\\')
@@ -58,7 +59,7 @@ def test_it_splits_where_the_plain_loop_splits(data: bytes) -> None:
         assert elements == split_plainly(data)
 
 
-@settings(max_examples=500)
+@settings(AT_ANY_SPEED, max_examples=500)
 @given(TEXTS)
 def test_it_measures_the_depth_that_the_plain_loop_measures(data: bytes) -> None:
     depths = [0]
@@ -68,7 +69,7 @@ def test_it_measures_the_depth_that_the_plain_loop_measures(data: bytes) -> None
     assert max(json_scanner._depth(data), 0) == max(depths)
 
 
-@settings(max_examples=500)
+@settings(AT_ANY_SPEED, max_examples=500)
 @given(st.lists(st.sampled_from([b'"', b"\\", b"7", b"77", b"a", b","]), max_size=30).map(b"".join))
 def test_it_takes_out_texts_and_no_digit_outside_of_them(data: bytes) -> None:
     digits = [byte for _, byte in outside_of_texts(data) if byte == b"7"]
