@@ -11,6 +11,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Final
 
+from bridge import telemetry
+from bridge.ingress.logbook import Logbook, where
+
 SWEEP_INTERVAL: Final = 0.25
 """Seconds between two looks."""
 
@@ -84,11 +87,16 @@ class Deadline:
 @asynccontextmanager
 async def sweeping(sweep: Callable[[], None]) -> AsyncIterator[None]:
     """Call `sweep` every SWEEP_INTERVAL seconds while the context is open."""
+    logbook = Logbook()
 
     async def forever() -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
-            sweep()
+            try:
+                sweep()
+            except Exception as error:  # noqa: BLE001 - without sweeps nothing would end in time
+                name = type(error).__name__
+                logbook.report(telemetry.SWEEP_FAILED, error=name, where=where(error))
 
     task = asyncio.create_task(forever(), name="sweeper")
     try:

@@ -6,8 +6,11 @@ import asyncio
 from time import monotonic
 
 import pytest
+from structlog.testing import capture_logs
 
+from bridge import telemetry
 from bridge.ingress.deadlines import Deadlines, sweeping
+from tests.ingress.rig import PATIENCE
 
 
 async def test_a_deadline_that_passes_is_a_timeout() -> None:
@@ -89,3 +92,22 @@ async def test_a_deadline_cancels_only_once() -> None:
     with pytest.raises(TimeoutError):
         await task
     assert cleaned
+
+
+async def test_a_sweep_that_fails_is_logged_and_is_not_the_last() -> None:
+    swept = 0
+    twice = asyncio.Event()
+
+    def sweep() -> None:
+        nonlocal swept
+        swept += 1
+        if swept == 2:
+            twice.set()
+        raise RuntimeError("anna@example.org")
+
+    with capture_logs() as lines:
+        async with sweeping(sweep), asyncio.timeout(PATIENCE):
+            await twice.wait()
+
+    assert [line["event"] for line in lines] == [telemetry.SWEEP_FAILED] * 2
+    assert "anna" not in str(lines)
