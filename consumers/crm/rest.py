@@ -20,13 +20,18 @@ What an answer means is in `consumers.crm.answers`.
 """
 
 import json
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 from urllib.parse import quote
 
 from consumers.consumer import Reject
 from consumers.crm import answers
 from consumers.crm.change import Change
 from consumers.crm.profile import Answer, Request
+
+# A phone or customer number: shorter ones are counts and codes, longer ones nobody has.
+_LEAST_PERSONAL: Final = 10**4
+_MOST_PERSONAL: Final = 10**20
 
 
 class PlainRest:
@@ -58,12 +63,17 @@ class PlainRest:
 
     def outcome(self, change: Change, answer: Answer) -> Exception | None:
         """See `Profile.outcome`."""
-        hide = {
-            field.name: field.value
-            for field in change.fields
-            if field.kind == "field" and isinstance(field.value, str)
-        }
-        return answers.outcome(answer, hide=hide)
+        values = {field.name: field.value for field in change.fields if field.kind == "field"}
+        return answers.outcome(answer, hide=dict(_texts(values)))
+
+
+def _texts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The values that may identify somebody, as a CRM would quote them."""
+    for name, value in values.items():
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, int) and _LEAST_PERSONAL <= abs(value) < _MOST_PERSONAL:
+            yield name, str(value)
 
 
 def _document(key: str, change: Change) -> dict[str, Any]:

@@ -136,7 +136,6 @@ async def test_each_decade_of_a_day_is_alerted_once_and_counts_are_exact(
 async def test_replicas_that_count_the_same_keys_lose_none_and_alert_once(
     sink: CrmServer, database_url: str, now: datetime
 ) -> None:
-    sink.always = Failure(status=200, silent=0.2)  # time for the other to take the same page
     codes = ("5.1.1", "4.2.1", "2.0.0")
     events = [bounce(f"e{number}", now, code=codes[number % 3]) for number in range(90)]
 
@@ -290,6 +289,21 @@ async def test_pages_that_wait_survive_a_restart_and_counting_goes_on(
             await delivered(database_url, 2)
 
     assert [page["step"] for page in posted(sink)] == [1, 10]
+
+
+async def test_replicas_that_find_the_same_pages_waiting_post_each_once(
+    database_url: str, now: datetime
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with running(database_url, port) as handle:
+        await handle([complaint(f"c{number}", now) for number in range(5)])
+    with crm_server(port) as sink:
+        sink.always = Failure(status=200, silent=0.2)  # time for the other to take the same page
+        async with running(database_url, port), running(database_url, port):
+            await delivered(database_url, 5)
+
+    assert sorted(page["samples"][-1] for page in posted(sink)) == ["c0", "c1", "c2", "c3", "c4"]
 
 
 async def test_a_page_whose_answer_is_lost_is_posted_again_under_the_same_dedup_key(

@@ -93,6 +93,15 @@ def test_a_number_that_json_cannot_carry_is_rejected(value: float) -> None:
         PlainRest("http://crm").request(change(f_Odd=value))
 
 
+def test_a_number_of_a_person_is_hidden_and_a_count_is_not() -> None:
+    sent = change(f_Phone=15145550100, f_Children=3, f_Long=10**400)
+    answer = Answer(status=422, headers={}, body=b"15145550100 has 3")
+
+    refused = PlainRest("http://crm").outcome(sent, answer)
+
+    assert str(refused) == "the CRM answered 422: <f_Phone> has 3"
+
+
 async def test_a_connection_that_breaks_once_is_not_noticed(crm: CrmServer) -> None:
     crm.failures.append(Failure(status=0))
 

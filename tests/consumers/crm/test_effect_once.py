@@ -22,7 +22,7 @@ from tests.consumers.crm.test_crm import running
 
 T = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-ROUNDS = 12
+ROUNDS = 8
 EVENTS = 14
 CONTACTS = (1, 2)
 # Model: (contact, slot) -> (event time, suppresses, dtExecution, event id, value)
