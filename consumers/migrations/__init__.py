@@ -1,6 +1,6 @@
 """Migrations of the consumers' database, run by `bridge db upgrade` (`consumers.schema`).
 
-A new one is a file in `versions/`, named after its revision, that continues the newest:
+A new one is a file in `versions/`, named after its revision, that continues the newest one:
 
     '''Tables of the loyalty consumer.'''
 
@@ -9,8 +9,8 @@ A new one is a file in `versions/`, named after its revision, that continues the
 
     from consumers.columns import KEY, UtcTime
 
-    revision = "0002"
-    down_revision = "0001"
+    revision = "0013"
+    down_revision = "0012"
 
     def upgrade() -> None:
         op.create_table("loyalty_members", sa.Column("member", KEY, primary_key=True), ...)

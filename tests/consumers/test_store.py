@@ -282,6 +282,19 @@ async def test_a_deadlock_is_tried_again(postgresql_url: str) -> None:
         assert await counted(store) == {"a": 3, "b": 3}
 
 
+async def test_replicas_that_read_first_and_write_later_wait_for_each_other(
+    database_url: str, store: Store
+) -> None:
+    # SQLite ends a transaction that would write after another wrote since it began to read.
+    def read_then_write(connection: Connection) -> None:
+        connection.execute(sa.select(EFFECTS)).all()
+        count(connection)
+
+    async with Store.open(database_url) as replica:
+        await asyncio.gather(*(s.run(read_then_write) for s in (store, replica) for _ in range(10)))
+    assert await counted(store) == {"x": 20}
+
+
 async def test_a_cancelled_caller_does_not_leave_half_a_transaction(store: Store) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
