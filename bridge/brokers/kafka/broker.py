@@ -1,7 +1,7 @@
 """Kafka behind the seam."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Literal
 
 from bridge.brokers.base import Delivery
@@ -12,6 +12,7 @@ from bridge.brokers.kafka.lag import KafkaLagReader, open_lag_reader
 from bridge.brokers.kafka.publisher import GroupPublisher, open_publisher
 from bridge.brokers.kafka.subscriber import KafkaSubscriber, open_subscriber
 from bridge.brokers.kafka.topology import KafkaTopology, open_topology
+from bridge.errors import BrokerUnavailable
 from bridge.settings import Settings
 from bridge.topics import Group
 
@@ -32,12 +33,18 @@ class KafkaBroker:
         """See `Broker`."""
         return "kafka"
 
-    def publisher(self) -> AbstractAsyncContextManager[GroupPublisher]:
+    @asynccontextmanager
+    async def publisher(self) -> AsyncIterator[GroupPublisher]:
         """See `Broker`."""
         topics = self._settings.topics
-        return open_publisher(
+        async with open_publisher(
             self._settings, topics.published, lambda topic: layout.max_bytes(topics, topic)
-        )
+        ) as publisher:
+            if publisher.producer.current is not None:
+                with suppress(BrokerUnavailable):
+                    async with open_topology(self._settings) as topology:
+                        await topology.check_safety()
+            yield publisher
 
     @asynccontextmanager
     async def subscriber(self, group: Group) -> AsyncIterator[KafkaSubscriber]:

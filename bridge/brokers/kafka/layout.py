@@ -14,6 +14,8 @@ RETENTION_DAYS: Final = 14
 LONG_RETENTION_DAYS: Final = 30
 """For dead letters and `malformed`: people look at these."""
 REPLICATION: Final = 3
+SAFETY: Final = frozenset({"min.insync.replicas", "unclean.leader.election.enable"})
+"""Settings without which a confirmed message could be lost."""
 
 
 class TopicSpec(msgspec.Struct, frozen=True):

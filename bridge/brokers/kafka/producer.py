@@ -49,6 +49,11 @@ class LivingProducer:
         self.partitions: dict[str, int] = {}
         """Topic -> number of partitions, for those of `topics` that exist."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of `topics` were found."""
+        return len(self.partitions) == len(self._topics)
+
     def succeeded(self) -> None:
         """Something was confirmed."""
         self._failing_since = None
@@ -121,7 +126,7 @@ class LivingProducer:
         for _ in range(_METADATA_TRIES):
             await producer.client.set_topics(self._topics)
             self._read_partitions(producer)
-            if len(self.partitions) == len(self._topics):
+            if self.complete:
                 return
             await asyncio.sleep(_METADATA_PAUSE)
             await producer.client.force_metadata_update()

@@ -6,6 +6,7 @@ lanes and waits until their tasks have closed them, so that no partition has two
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -21,10 +22,14 @@ from bridge.brokers.kafka.commits import Commits
 from bridge.brokers.kafka.connection import CLOSE_TIMEOUT, client_arguments, unavailable, within
 from bridge.brokers.kafka.lane import KafkaLane
 from bridge.brokers.kafka.records import delivery_of
+from bridge.errors import BrokerUnavailable
 from bridge.settings import Settings
 
-SESSION_TIMEOUT_MS: Final = 45_000
-HEARTBEAT_MS: Final = 3_000
+HEARTBEAT: Final = 3.0
+"""Seconds between signs of life; a third of the session timeout where that is shorter."""
+SILENCE: Final = 150.0
+"""Seconds without one answer to the regular questions for the cluster's layout after which the
+client is built anew: it knows only the addresses it resolved at its start."""
 MAX_POLL_MS: Final = 300_000
 FETCH_WAIT_MS: Final = 200
 """How long a fetch may wait at the broker; a resumed lane may wait behind one."""
@@ -43,6 +48,7 @@ class KafkaSubscriber:
 
     def __init__(self, settings: Settings, *, group_id: str, topics: Iterable[str]) -> None:
         self._drain_timeout = settings.consume_drain_timeout
+        self._session = settings.kafka_session_timeout
         self._arguments = client_arguments(settings)
         self._group_id = group_id
         self._topics = list(topics)
@@ -80,8 +86,10 @@ class KafkaSubscriber:
             isolation_level="read_committed",
             # The same partition number of all topics goes to one replica: that is a lane.
             partition_assignment_strategy=(RangePartitionAssignor,),
-            session_timeout_ms=SESSION_TIMEOUT_MS,
-            heartbeat_interval_ms=HEARTBEAT_MS,
+            session_timeout_ms=int(self._session * 1000),
+            heartbeat_interval_ms=int(min(HEARTBEAT, self._session / 3) * 1000),
+            # A rebalance waits while the lanes are drained, however short the session is.
+            rebalance_timeout_ms=int(max(self._session, self._drain_timeout + 10) * 1000),
             max_poll_interval_ms=MAX_POLL_MS,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=MAX_FETCH_BYTES,
@@ -150,6 +158,9 @@ class KafkaSubscriber:
         consumer = self._consumer
         if consumer is None:
             return
+        heard = consumer._client.cluster._last_successful_refresh_ms / 1000  # noqa: SLF001
+        if time.time() - heard > SILENCE:
+            raise BrokerUnavailable(f"Kafka has not answered for {SILENCE:.0f} s")
         batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
         for tp, records in batches.items():
             lane = self._lanes.get(tp.partition)

@@ -60,10 +60,10 @@ class KafkaTopology:
         if not changes:
             return changes
         replication = layout.replication_for(self._settings, await self._admin.brokers())
-        _say(replication)
         everyone = {group.name: group for group in (*await self.groups(), *groups)}
         there, specs = await self._compare(list(everyone.values()), replication)
         if missing := [spec for spec in specs if spec.name not in there]:
+            _say(replication)
             await self._admin.create(missing, replication)
         for spec in specs:
             if (state := there.get(spec.name)) and (different := _different(spec, state)):
@@ -111,6 +111,32 @@ class KafkaTopology:
                 raise TopologyMissing(
                     f"the group {group.name} is not recorded with all its types: "
                     f"run {_command([group])}"
+                )
+        await self.check_safety(groups)
+
+    async def check_safety(self, groups: Sequence[Group] = ()) -> None:
+        """Say aloud where a confirm means less than it should, and refuse what apply can mend.
+
+        Without the right to read configs it says that it cannot know.
+
+        Raises:
+            TopologyMissing: a confirm could come from one copy only, though there are three.
+        """
+        specs = layout.wanted(self._settings, groups, layout.REPLICATION)
+        try:
+            there = await self._admin.topics([spec.name for spec in specs])
+        except BrokerUnavailable as error:
+            _log.warning("kafka_safety_unknown", error=str(error))
+            return
+        fewest = min((state.replication for state in there.values()), default=layout.REPLICATION)
+        _say(fewest)
+        for spec in specs:
+            state = there.get(spec.name)
+            if state is None or state.replication < layout.REPLICATION:
+                continue
+            if unsafe := {n: v for n, v in _different(spec, state).items() if n in layout.SAFETY}:
+                raise TopologyMissing(
+                    f"the topic {spec.name} must have {_text(unsafe)}: run {_command(groups)}"
                 )
 
     async def groups(self) -> Sequence[Group]:
