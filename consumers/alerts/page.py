@@ -26,7 +26,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One alert. `docs/contract.md` describes its JSON.
+    """One alert; its JSON is what a webhook is posted.
 
     Attributes:
         dedup_key: the same whenever this same alert is posted again; a receiver that remembers it

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
 import httpx2
 
@@ -10,10 +11,15 @@ from bridge.settings import Settings
 from consumers.consumer import Unavailable
 from consumers.crm.profile import Answer, Request
 
+MAX_CONNECTIONS: Final = 32
+"""Requests under way at the same time, of one replica."""
 _CONNECT_TIMEOUT = 5.0  # seconds; a CRM that takes longer to accept is as good as down
-_MAX_CONNECTIONS = 32
 _KEEPALIVE = 4.0  # seconds; below the 5 s after which many servers close an idle connection
 _MAX_ANSWER_BYTES = 64 * 1024  # a longer answer is cut: we only read why, never what
+
+
+class Busy(Unavailable):
+    """All connections were in use for too long: says nothing about any one request."""
 
 
 class Client:
@@ -22,11 +28,15 @@ class Client:
     Args:
         http: the library's client, owned by `open_client`.
         timeout: seconds for one exchange, from connecting to the last byte.
+        patience: seconds to wait for one of `MAX_CONNECTIONS` to be free.
     """
 
-    def __init__(self, http: httpx2.AsyncClient, timeout: float) -> None:
+    def __init__(self, http: httpx2.AsyncClient, *, timeout: float, patience: float) -> None:
         self._http = http
         self._timeout = timeout
+        self._patience = patience
+        # Here and not in the library's pool: waiting for others is not the CRM's silence.
+        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def exchange(self, request: Request) -> Answer:
         """Send one request and return the answer, whatever its status. Redirects are not followed.
@@ -38,16 +48,27 @@ class Client:
             Unavailable: no answer. Scope `group` if no connection can be made, for that concerns
                 every contact; `partition` if the CRM took the request and then was silent, which
                 may be about this contact.
+            Busy: not sent, all connections are in use.
         """
         try:
+            async with asyncio.timeout(self._patience):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise Busy(f"{MAX_CONNECTIONS} requests to the CRM are under way") from error
+        try:
             async with asyncio.timeout(self._timeout):
-                with _as_unavailable():
-                    try:
-                        return await self._once(request)
-                    except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError):
-                        return await self._once(request)
+                return await self._twice(request)
         except TimeoutError as error:
             raise Unavailable(f"the CRM did not answer within {self._timeout:g} s") from error
+        finally:
+            self._free.release()
+
+    async def _twice(self, request: Request) -> Answer:
+        with _as_unavailable():
+            try:
+                return await self._once(request)
+            except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError):
+                return await self._once(request)
 
     async def _once(self, request: Request) -> Answer:
         async with self._http.stream(
@@ -77,12 +98,12 @@ async def open_client(settings: Settings) -> AsyncIterator[Client]:
         follow_redirects=False,
         timeout=httpx2.Timeout(seconds, connect=min(_CONNECT_TIMEOUT, seconds)),
         limits=httpx2.Limits(
-            max_connections=_MAX_CONNECTIONS,
-            max_keepalive_connections=_MAX_CONNECTIONS,
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_CONNECTIONS,
             keepalive_expiry=_KEEPALIVE,
         ),
     ) as http:
-        yield Client(http, seconds)
+        yield Client(http, timeout=seconds, patience=settings.handler_timeout / 2)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from bridge.settings import Settings
 from consumers.consumer import Consumer, Reject, Unavailable
 from consumers.crm import state
 from consumers.crm.change import Change
-from consumers.crm.client import open_client
+from consumers.crm.client import Busy, open_client
 from consumers.crm.profile import Profile
 from consumers.crm.reading import change_of
 from consumers.crm.rest import PlainRest
@@ -98,6 +98,8 @@ class Crm:
         try:
             answer = await self._client.exchange(request)
             failure = self._profile.outcome(change, answer)
+        except Busy:
+            raise
         except Unavailable as error:
             failure = error
         if isinstance(failure, Unavailable):
@@ -132,8 +134,15 @@ def _checked(settings: Settings) -> str:
     """The base URL without a trailing slash.
 
     Raises:
-        ConfigurationError: no http address, or one that carries more than a place.
+        ConfigurationError: no http address, or one that carries more than a place; a token no
+            header can carry; a timeout that the worker's would cut short.
     """
+    if settings.crm_timeout > settings.handler_timeout / 2:
+        # The worker counts its own timeout as an attempt: a silent CRM would make dead letters.
+        raise ConfigurationError(
+            "BRIDGE_CRM_TIMEOUT: use at most half of BRIDGE_HANDLER_TIMEOUT "
+            f"({settings.handler_timeout:g} s)"
+        )
     token = settings.crm_token.get_secret_value()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise ConfigurationError("BRIDGE_CRM_TOKEN: use printable ASCII without spaces")

@@ -1,5 +1,6 @@
 """The HTTP client against a real server: what it sends, and what each failure becomes."""
 
+import asyncio
 import json
 import socket
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 from bridge.settings import Settings
 from consumers.consumer import Reject, Unavailable
 from consumers.crm.change import Change, Field, Version
-from consumers.crm.client import open_client
+from consumers.crm.client import MAX_CONNECTIONS, Busy, open_client
 from consumers.crm.profile import Answer, Request
 from consumers.crm.rest import PlainRest
 from tests.consumers.crm.server import CrmServer, Failure
@@ -145,6 +146,30 @@ async def test_a_crm_that_accepts_no_connection_holds_the_group() -> None:
 
     assert raised.value.scope == "group"
     assert str(raised.value) == "the CRM cannot be reached (ConnectError)"
+
+
+async def test_more_requests_than_connections_wait_for_their_turn(crm: CrmServer) -> None:
+    crm.always = Failure(status=200, stored=True, silent=0.05)
+    async with open_client(settings(crm)) as client, asyncio.TaskGroup() as tasks:
+        for number in range(3 * MAX_CONNECTIONS):
+            request = PlainRest(crm.url).request(change(str(number), f_First="Ann"))
+            tasks.create_task(client.exchange(request))
+
+    assert len(crm.contacts) == 3 * MAX_CONNECTIONS
+    assert crm.connections <= MAX_CONNECTIONS
+
+
+async def test_a_wait_for_a_connection_has_an_end_and_blames_no_contact(crm: CrmServer) -> None:
+    crm.always = Failure(status=200, silent=0.6)
+    impatient = settings(crm).model_copy(update={"handler_timeout": 0.2})
+    async with open_client(impatient) as client, asyncio.TaskGroup() as tasks:
+        for number in range(MAX_CONNECTIONS):
+            request = PlainRest(crm.url).request(change(str(number), f_First="Ann"))
+            tasks.create_task(client.exchange(request))
+        await asyncio.sleep(0)  # let each of them take its turn
+
+        with pytest.raises(Busy):
+            await client.exchange(PlainRest(crm.url).request(change(f_First="Ann")))
 
 
 async def test_a_redirect_is_an_answer_and_not_followed(crm: CrmServer) -> None:

@@ -339,6 +339,7 @@ async def test_a_contact_that_breaks_the_crm_does_not_hold_its_partition_for_eve
         {"crm_url": "https://crm/contacts?key=1"},
         {"crm_url": "https://crm/contacts#x"},
         {"crm_url": "https://crm:port/contacts"},
+        {"crm_timeout": 31.0},
         {"crm_token": SecretStr("two words")},
         {"crm_token": SecretStr("line\nbreak")},
         {"crm_token": SecretStr("tökén")},
