@@ -83,6 +83,13 @@ def test_a_contact_is_a_number_as_written_or_a_text(value: Any, expected: bytes)
     assert message.header(CE_SUBJECT) == expected
 
 
+def test_minus_zero_is_the_contact_zero_however_the_rest_is_read() -> None:
+    usual = encoded(opt_out()).replace(b'"idContact": 77', b'"idContact": -0')
+    unusual = usual.replace(b'"opt-out"', b"5")
+
+    assert post_one(usual).key == post_one(unusual).key == b"1234|0"
+
+
 @pytest.mark.parametrize("value", ABSENT, ids=repr)
 def test_without_a_contact_the_event_id_is_the_key(value: Any) -> None:
     for element in (opt_out(ContactID={"idContact": value}), opt_out(ContactID=value)):
