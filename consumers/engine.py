@@ -78,8 +78,12 @@ def database_url(url: str) -> URL:
     )
 
 
-def make_engine(url: URL) -> Engine:
+def make_engine(url: URL, *, sqlite_busy_seconds: float = SQLITE_BUSY_SECONDS) -> Engine:
     """An engine for an address that `database_url` completed. Connects on first use.
+
+    Args:
+        url: the address.
+        sqlite_busy_seconds: how long a transaction waits for another process's.
 
     Raises:
         ConfigurationError: PostgreSQL without its driver; says what to install.
@@ -90,7 +94,7 @@ def make_engine(url: URL) -> Engine:
             pool_size=1,
             max_overflow=0,
             hide_parameters=True,  # addresses; the text of an error goes to logs and dead letters
-            connect_args={"timeout": SQLITE_BUSY_SECONDS, "isolation_level": None},
+            connect_args={"timeout": sqlite_busy_seconds, "isolation_level": None},
         )
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -19,7 +19,8 @@ from bridge.errors import SchemaOutOfDate
 from consumers.engine import READ_ONLY, database_url, file_of, make_engine, store_errors
 
 # Any number; all releases must use the same: two that start at once wait for each other.
-_UPGRADE_LOCK: Final = 0x6272_6964_6765
+UPGRADE_LOCK: Final = 0x6272_6964_6765
+_UPGRADE_SECONDS: Final = 600  # of waiting for another upgrade on SQLite
 VERSION_TABLE: Final = "bridge_schema_version"
 """A name of our own: the database may be shared with another application that uses Alembic."""
 _ONE_AT_A_TIME: Final = threading.Lock()  # Alembic keeps its context in module globals
@@ -63,13 +64,13 @@ def upgrade(url: str) -> Sequence[Revision]:
     address = database_url(url)
     if (file := file_of(address)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-    engine = make_engine(address)
+    engine = make_engine(address, sqlite_busy_seconds=_UPGRADE_SECONDS)
     try:
         with _ONE_AT_A_TIME, store_errors(), engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
                 connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK}
+                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK}
                 )
             pending = _plan(connection).pending
             if pending:

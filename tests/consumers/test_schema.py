@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, text
 
 from bridge.errors import SchemaOutOfDate
 from consumers import ledger
@@ -18,9 +18,10 @@ from consumers.alerts import state as alerts_tables
 from consumers.crm import state as crm_tables
 from consumers.engine import database_url as checked_url
 from consumers.engine import make_engine
-from consumers.schema import VERSION_TABLE, plan, upgrade
+from consumers.schema import UPGRADE_LOCK, VERSION_TABLE, plan, upgrade
 from consumers.store import Store
 from consumers.suppression import tables as suppression_tables
+from tests.services.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +76,25 @@ def test_two_upgrades_at_once_both_end_well(empty_database_url: str) -> None:
     steps = len(plan(empty_database_url).pending)
     with ThreadPoolExecutor(3) as threads:
         assert sorted(threads.map(lambda _: run(), range(3))) == [0, 0, steps]
+
+
+def test_an_upgrade_on_postgresql_waits_for_another(postgresql_url: str) -> None:
+    # given an upgrade that is under way, and holds the lock
+    engine = make_engine(checked_url(postgresql_url))
+    waiting = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+    )
+    with engine.connect() as first, ThreadPoolExecutor(1) as threads:
+        first.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
+        # when a second one starts, then it waits
+        second = threads.submit(upgrade, postgresql_url)
+        until(lambda: first.execute(waiting).scalar_one() == 1, "the second to wait")
+        assert not second.done()
+        # and goes on when the first has ended
+        first.commit()
+        assert second.result(timeout=30) == []
+    engine.dispose()
 
 
 def test_the_migrations_make_the_tables_that_the_consumers_define(database_url: str) -> None:
