@@ -72,3 +72,12 @@ def optin_info(*fields: tuple[str, datetime | None]) -> dict[str, Any]:
             for name, date in fields
         ]
     }
+
+
+def modified(event_id: str, at: datetime, *, contact: int = 1, **fields: object) -> Notification:
+    """A contact modified at a moment: `fields` are the project's, without their `f_`."""
+    data = {f"f_{name}": value for name, value in fields.items()}
+    data["dtModified"] = sender_time(at)
+    return notification(
+        "contact_modified", event_id, executed=at, contact=contact, ContactData=data
+    )

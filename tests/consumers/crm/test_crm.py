@@ -1,8 +1,6 @@
 """The CRM consumer against a real server and real databases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,44 +18,13 @@ from consumers.crm.state import TOLD
 from consumers.ledger import LEDGER
 from consumers.notifications import Notification
 from consumers.store import Store
-from tests.consumers.crm.messages import notification, optin_info, sender_time
+from tests.consumers.crm.messages import modified, notification, optin_info, sender_time
+from tests.consumers.crm.replica import TOKEN, running
 from tests.consumers.crm.server import CrmServer, Failure
 from tests.services.waiting import eventually
 
 T = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-TOKEN = "a-token-of-the-crm"
-Handle = Callable[[Notification], Coroutine[Any, Any, None]]
-
-
-@asynccontextmanager
-async def running(database_url: str, crm_url: str, **more: Any) -> AsyncIterator[Handle]:
-    """One replica of the consumer, as the worker runs it."""
-    consumer = crm_consumer.consumer(
-        Settings(
-            database_url=SecretStr(database_url),
-            crm_url=crm_url,
-            crm_token=SecretStr(TOKEN),
-            **more,
-        )
-    )
-    assert consumer.lifespan is not None
-
-    async def handle(told: Notification) -> None:
-        registration = consumer.registration_for(told)
-        assert registration is not None
-        await registration.handler(told)
-
-    async with consumer.lifespan():
-        yield handle
-
-
-def modified(event_id: str, at: datetime, *, contact: int = 1, **fields: object) -> Notification:
-    data = {f"f_{name}": value for name, value in fields.items()}
-    data["dtModified"] = sender_time(at)
-    return notification(
-        "contact_modified", event_id, executed=at, contact=contact, ContactData=data
-    )
 
 
 def consent(

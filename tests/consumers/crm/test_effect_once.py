@@ -17,12 +17,12 @@ import pytest
 from consumers.consumer import Unavailable
 from consumers.notifications import Notification
 from tests.consumers.crm.messages import notification, optin_info, sender_time
+from tests.consumers.crm.replica import running
 from tests.consumers.crm.server import CrmServer, Failure
-from tests.consumers.crm.test_crm import running
 
 T = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-ROUNDS = 8
+ROUNDS = 6
 EVENTS = 14
 CONTACTS = (1, 2)
 # Model: (contact, slot) -> (event time, suppresses, dtExecution, event id, value)
