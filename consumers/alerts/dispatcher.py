@@ -9,13 +9,14 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 from sqlalchemy import Connection
 
 from bridge import telemetry
-from consumers.alerts import outbox
+from consumers.alerts import outbox, state
 from consumers.alerts.outbox import Claimed
 from consumers.alerts.sinks import Sink, SinkFailed
 from consumers.consumer import Unavailable
@@ -139,5 +140,11 @@ class Dispatcher:
         telemetry.ALERTS_UNDELIVERED.labels(sink.name).set(waiting)
         if time.monotonic() - self._pruned > _PRUNE_EVERY:
             self._pruned = time.monotonic()
-            await self._store.run(outbox.prune)
+            await self._store.run(_prune)
         await wait_unless(news, _POLL)
+
+
+def _prune(connection: Connection) -> None:
+    """Forget what no notification can ask for any more: brokers keep them for two weeks."""
+    outbox.prune(connection)
+    state.forget_days(connection, before=(datetime.now(UTC) - outbox.KEPT).date())

@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    delete,
     update,
 )
 
@@ -72,6 +73,11 @@ def mark_alerted(connection: Connection, signal: Signal, *, day: date, step: int
         .where(DAYS.c.key == signal.key, DAYS.c.day == day.isoformat())
         .values(alerted=step)
     )
+
+
+def forget_days(connection: Connection, *, before: date) -> None:
+    """Forget the counts of days long gone. ISO dates sort as dates do."""
+    connection.execute(delete(DAYS).where(DAYS.c.day < before.isoformat()))
 
 
 def update_incident(connection: Connection, signal: Signal) -> Incident:

@@ -6,6 +6,11 @@
 
 The effect comes before the note: a crash between them repeats a PUT that changes nothing. Tests are
 rehearsed: the request is built, nothing is sent, nothing is noted.
+
+What is newer is decided before the PUT, and one contact is in the hands of one replica. A replica
+that is frozen at just this point, for longer than its broker waits for it, can still tell the CRM
+something older when it wakes. The log then says `crm_overtaken`, and the contact's next change
+mends the fields it names.
 """
 
 from collections.abc import AsyncIterator

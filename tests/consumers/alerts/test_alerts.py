@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from bridge.errors import ConfigurationError
 from bridge.settings import Settings
 from consumers import alerts as alerts_consumer
+from consumers.alerts.dispatcher import _prune
 from consumers.alerts.outbox import OUTBOX
 from consumers.alerts.state import DAYS, INCIDENTS
 from consumers.notifications import Notification
@@ -434,3 +435,16 @@ async def test_what_the_worker_raises_while_it_is_open_arrives_as_it_is(sqlite_u
     with pytest.raises(ConfigurationError, match="from within"):
         async with running(sqlite_url, None):
             raise ConfigurationError("from within")
+
+
+async def test_days_and_pages_long_gone_are_forgotten_and_others_kept(
+    sqlite_url: str, now: datetime
+) -> None:
+    async with running(sqlite_url, None) as handle:
+        await handle([complaint("old", now - timedelta(days=40)), complaint("new", now)])
+        await delivered(sqlite_url, 1, sink="log")
+    async with Store.open(sqlite_url) as store:
+        await store.run(_prune)
+
+    assert [row.total for row in await table(sqlite_url, DAYS)] == [1]
+    assert len(await table(sqlite_url, OUTBOX)) == 1
