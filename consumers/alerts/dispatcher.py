@@ -125,7 +125,8 @@ class Dispatcher:
         for attempt in itertools.count(1):
             try:
                 await self._store.run(lambda connection: outbox.mark_delivered(connection, claimed))
-            except Unavailable:
+            except Unavailable as error:
+                _log.warning("alert_not_noted", page=claimed.id, error=str(error))
                 wait = backoff(attempt, first=_FIRST_WAIT, longest=_LONGEST_WAIT)
                 if await wait_unless(self._stop, wait):
                     raise

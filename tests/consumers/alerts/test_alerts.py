@@ -3,9 +3,10 @@
 import asyncio
 import random
 import socket
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -305,6 +306,30 @@ async def test_replicas_that_find_the_same_pages_waiting_post_each_once(
             await delivered(database_url, 5)
 
     assert sorted(page["samples"][-1] for page in posted(sink)) == ["c0", "c1", "c2", "c3", "c4"]
+
+
+@pytest.mark.slow  # SQLite waits five seconds for a lock
+async def test_a_database_that_is_down_after_the_post_is_waited_for_and_nothing_posted_twice(
+    sink: CrmServer, sqlite_url: str, now: datetime
+) -> None:
+    sink.failures.append(Failure(status=200, silent=0.5))
+    with capture_logs() as logs, closing(sqlite3.connect(sqlite_url[10:])) as blocker:
+
+        async def arrived() -> bool:
+            return bool(sink.requests)
+
+        async def not_noted() -> bool:
+            return any(line["event"] == "alert_not_noted" for line in logs)
+
+        async with running(sqlite_url, sink.port) as handle:
+            await handle([complaint("c1", now)])
+            await eventually(arrived, "the post", ALONE)
+            blocker.execute("BEGIN IMMEDIATE")
+            await eventually(not_noted, "a note that fails", ALONE)
+            blocker.rollback()
+            await delivered(sqlite_url, 1)
+
+    assert len(sink.requests) == 1
 
 
 async def test_a_page_whose_answer_is_lost_is_posted_again_under_the_same_dedup_key(
