@@ -169,6 +169,7 @@ class HardenedProtocol(HttpToolsProtocol):
                 return
             active.disconnected = True
             active.message_event.set()
+            self._active = None
         self.transport.write(answer)
         self._close(whole=False)
 
