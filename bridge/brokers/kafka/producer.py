@@ -122,14 +122,15 @@ class LivingProducer:
             attempt += 1
 
     async def _learn(self, producer: AIOKafkaProducer) -> None:
-        # A broker that has just started may not know all its topics yet.
+        # Never `set_topics` or `partitions_for`: a request that names a topic creates it on a
+        # broker with auto-create on. Without names the client asks for all that exist.
+        # A broker that has just started may not know all its topics yet, hence the tries.
         for _ in range(_METADATA_TRIES):
-            await producer.client.set_topics(self._topics)
+            await producer.client.force_metadata_update()
             self._read_partitions(producer)
             if self.complete:
                 return
             await asyncio.sleep(_METADATA_PAUSE)
-            await producer.client.force_metadata_update()
 
     def _read_partitions(self, producer: AIOKafkaProducer) -> None:
         cluster = producer.client.cluster

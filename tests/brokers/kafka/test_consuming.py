@@ -6,19 +6,22 @@ K5 and so on are rows of the list of what aiokafka does by default and loses mes
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
+import pytest
 from confluent_kafka import Producer
 
+from bridge.errors import LaneLost
 from tests.brokers.bench import OPTOUT, Bench, group
-from tests.brokers.kafka.tools import (
-    open_publisher,
-    publishes_again,
-)
+from tests.brokers.kafka.tools import open_publisher, publishes_again
 from tests.services.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.services.kafka import Kafka
+
+SHORTEST_SESSION = 6.0
+"""Seconds; Kafka allows no less."""
 
 
 async def test_nothing_is_committed_that_was_not_acked(bench: Bench) -> None:
@@ -64,6 +67,28 @@ async def test_a_consumer_survives_a_broker_restart_without_loss(
         await publishes_again(broken_bench, publisher, "after")
         await replica.has("after")
         await broken_bench.waiting_is(0, mine)
+
+
+async def test_a_replica_that_stalled_past_its_session_is_told_and_gets_the_work_again(
+    bench: Bench,
+) -> None:
+    """K7, K8: heartbeats share the event loop, and commits of a lost member are refused."""
+    mine = group()
+    await bench.apply(mine)
+    async with open_publisher(bench) as publisher:
+        await publisher.publish([bench.message("work", key="1|1")])
+    quick = bench.settings.model_copy(update={"kafka_session_timeout": SHORTEST_SESSION})
+    async with Bench(quick).hand_driven(mine) as replica:
+        lane = await replica.lane_of("1|1")
+        held = await lane.receive(1)
+        # When the whole process stands still for longer than the broker waits.
+        time.sleep(SHORTEST_SESSION + 2)  # noqa: ASYNC251 - the stall is the point
+        with pytest.raises(LaneLost):
+            await lane.ack(held)
+        await lane.close()
+        # Then a new lane brings it again.
+        again = await (await replica.lane_of("1|1")).receive(1)
+        assert [delivery.origin for delivery in again] == [delivery.origin for delivery in held]
 
 
 async def test_a_consumer_whose_client_broke_joins_anew(bench: Bench) -> None:

@@ -81,6 +81,9 @@ async def test_a_topic_that_is_not_there_is_refused_at_once_and_blocks_nobody(
         assert refused.done()
         with pytest.raises(PublishRejected, match="bridge topology apply"):
             await refused
+        # Asking for a topic by name would create it on a broker with auto-create on.
+        assert publisher.producer.current is not None
+        assert publisher.producer.current.client._topics == set()
 
 
 async def test_a_topic_deleted_under_a_running_publisher_fails_only_its_own_requests(

@@ -84,3 +84,13 @@ async def test_a_setting_changed_behind_our_back_is_planned_and_mended_and_other
     now = await set_on(kafka, topic)
     assert now["segment.ms"] == "3600000"
     assert now["unclean.leader.election.enable"] == "false"
+
+
+async def test_topics_whose_confirm_means_too_little_are_said_aloud_or_refused(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await bench.apply()
+    capsys.readouterr()
+    async with bench.broker.publisher():
+        pass
+    assert "kafka_not_replicated" in "".join(capsys.readouterr())
