@@ -14,6 +14,8 @@ from bridge.errors import BrokerUnavailable, StorageFailed
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long one statement waits for another process's short transaction."""
+BUSY_PAUSE: Final = 1.0
+"""Seconds until whoever met a locked file or a full disk tries again."""
 WAL_PAGES: Final = 4_000
 """Pages of the write-ahead log after which its writer checkpoints: 16 MB."""
 WAL_KEEP_BYTES: Final = 64 * 1024 * 1024

@@ -7,18 +7,20 @@ from functools import partial
 from typing import Final
 
 import msgspec
+import structlog
 
 from bridge.brokers.base import Delivery
 from bridge.brokers.embedded import leases
-from bridge.brokers.embedded.connections import Database
+from bridge.brokers.embedded.connections import BUSY_PAUSE, Database
 from bridge.brokers.embedded.leases import Claim
 from bridge.brokers.embedded.reading import Stored, View, read_log, read_retries
 from bridge.errors import BridgeError, BrokerUnavailable, LaneLost
 
 LOOKED_AT: Final = 10_000
 """Positions of others after which an idle lane notes how far it has looked."""
-BUSY_PAUSE: Final = 1.0
-"""Seconds between tries while another program holds a file."""
+
+
+_log = structlog.get_logger()
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -119,11 +121,21 @@ class EmbeddedLane:
         if not rest:
             # What lies between is of other lanes and topics.
             position = max(position, self._scanned)
-        await self._group.run(
-            partial(leases.settle, claim=self.claim, position=position, retries=replays)
-        )
+        await self._settle(position, replays)
         self._acked = max(self._acked, position)
         self._unacked = deque(token for token in self._unacked if token in rest)
+
+    async def _settle(self, position: int, replays: list[int]) -> None:
+        """Write the ack; a locked file or a full disk is waited out as long as the lane lasts."""
+        step = partial(leases.settle, claim=self.claim, position=position, retries=replays)
+        while True:
+            try:
+                return await self._group.run(step)
+            except BrokerUnavailable as error:
+                if self._over.is_set():
+                    raise LaneLost(f"lane {self.number} ended before its ack: {error}") from error
+                _log.warning("ack_waits", lane=self.number, why=str(error))
+                await asyncio.sleep(BUSY_PAUSE)
 
     async def suspend(self) -> None:
         """See `Lane`."""
@@ -146,6 +158,9 @@ class EmbeddedLane:
         position = self._acked if self._unacked else self._scanned
         try:
             await self._group.run(partial(leases.release, claim=self.claim, position=position))
+        except BrokerUnavailable as error:
+            # It stays ours until the lease ends, or is claimed again here.
+            _log.warning("lane_not_released", lane=self.number, why=str(error))
         finally:
             self._released(self)
 

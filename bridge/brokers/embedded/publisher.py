@@ -14,11 +14,12 @@ import apsw
 from bridge.brokers.embedded.connections import connect, mapped
 from bridge.brokers.embedded.paths import Places, is_there, refuse_network_file_system
 from bridge.brokers.embedded.records import Row, row_of
+from bridge.brokers.embedded.requests import Request
 from bridge.brokers.embedded.retention import Retention
 from bridge.brokers.embedded.room import Room
 from bridge.brokers.embedded.schema import APPLY, check_log
 from bridge.brokers.embedded.signals import notify, writing
-from bridge.brokers.embedded.writer import Request, Writer
+from bridge.brokers.embedded.writer import Writer
 from bridge.errors import (
     BridgeError,
     PublishRejected,

@@ -7,6 +7,7 @@ from typing import Final
 import apsw
 import msgspec
 
+from bridge.brokers.embedded.connections import rows
 from bridge.brokers.embedded.records import message_of
 from bridge.message import Message
 
@@ -27,6 +28,10 @@ LEFT JOIN messages AS m ON m.position = s.position
 WHERE s.position > :after AND s.position <= :end AND s.hash % :lanes = :lane
   AND +s.topic IN (SELECT id FROM topics WHERE name IN (SELECT value FROM json_each(:topics)))
 ORDER BY s.position LIMIT :limit
+"""
+_NEWS: Final = """
+SELECT DISTINCT hash % ? FROM slots WHERE position > ? AND position <= ?
+  AND +topic IN (SELECT id FROM topics WHERE name IN (SELECT value FROM json_each(?)))
 """
 _RETRIES: Final = """
 SELECT id, stored_at, topic, hash, key, headers, checksum, body FROM retry
@@ -105,6 +110,17 @@ def read_retries(connection: apsw.Connection, view: View, after: int, limit: int
     bindings = {"after": after, "lanes": view.lanes, "lane": view.lane, "limit": limit}
     found, _ = _collect(connection.execute(_RETRIES, bindings), limit, "replay")
     return Slice(found, found[-1].position if found else after)
+
+
+def lanes_with_news(
+    connection: apsw.Connection, *, lanes: int, topics: Sequence[str], after: int
+) -> tuple[frozenset[int], int]:
+    """In which lanes something was stored after a position, and the newest position."""
+    last = newest(connection)
+    if last - after > WINDOW:
+        return frozenset(range(lanes)), last
+    found = rows(connection, _NEWS, (lanes, after, last, json.dumps(list(topics))))
+    return frozenset(row[0] for row in found), last
 
 
 def newest(connection: apsw.Connection) -> int:

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import apsw
 import structlog
 
 from bridge.brokers.base import Lane
 from bridge.brokers.embedded import leases, signals
-from bridge.brokers.embedded.connections import Database, open_database
-from bridge.brokers.embedded.lane import BUSY_PAUSE, EmbeddedLane
+from bridge.brokers.embedded.connections import BUSY_PAUSE, Database, open_database
+from bridge.brokers.embedded.following import Follower, change_counter
+from bridge.brokers.embedded.lane import EmbeddedLane
 from bridge.brokers.embedded.leases import Claim, Held
 from bridge.brokers.embedded.paths import Places
 from bridge.brokers.embedded.reading import View
@@ -24,8 +24,6 @@ from bridge.errors import BridgeError, BrokerError, BrokerUnavailable
 from bridge.settings import Settings
 from bridge.topics import Group
 
-POLL: Final = 0.05
-"""Seconds between looks at the log's change counter while another process writes it."""
 LOOK: Final = 0.25
 """Seconds between looks at the group's file: other members, replays by the command line."""
 
@@ -67,6 +65,13 @@ class EmbeddedSubscriber:
         self._ended = False
         self._failure: BridgeError | None = None
         self._renew_at = 0.0
+        self._follower = Follower(
+            log,
+            places.log,
+            lanes=settings.embedded_lanes,
+            topics=settings.topics.read_by(group),
+            tell=self._wake,
+        )
 
     async def lanes(self) -> AsyncIterator[Lane]:
         """See `Subscriber`."""
@@ -89,7 +94,7 @@ class EmbeddedSubscriber:
         """Keep the share and follow the news until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow_log())
+                tasks.create_task(self._follower.run())
                 tasks.create_task(self._keep_share())
         except* Exception as failures:  # noqa: BLE001 - a defect of ours too: nobody must wait for ever
             # Whoever works a lane learns why it ended.
@@ -98,6 +103,11 @@ class EmbeddedSubscriber:
             for lane in self._lanes.values():
                 lane.finish(self._failure)
             self.end()
+
+    async def join(self) -> None:
+        """Become a member and take what is free."""
+        await self._follower.begin()
+        await self.tend()
 
     async def leave(self) -> None:
         """Leave the group; what is not acked goes to whoever gets the lane."""
@@ -176,18 +186,9 @@ class EmbeddedSubscriber:
     def _topics(self) -> tuple[str, ...]:
         return self._settings.topics.read_by(self._group)
 
-    async def _follow_log(self) -> None:
-        with signals.listening(self._places.log) as news:
-            seen = -1
-            while True:
-                here = signals.written_here(self._places.log)
-                if not await news.wait(LOOK if here else POLL):
-                    version = await self._log.run(_version)
-                    if version == seen:
-                        continue
-                    seen = version
-                for lane in self._lanes.values():
-                    lane.wake(replays=False)
+    def _wake(self, number: int) -> None:
+        if lane := self._lanes.get(number):
+            lane.wake(replays=False)
 
     async def _keep_share(self) -> None:
         with signals.listening(self._file) as news:
@@ -195,7 +196,7 @@ class EmbeddedSubscriber:
             while True:
                 told = await news.wait(LOOK)
                 try:
-                    version = await self._shares.run(_version)
+                    version = await self._shares.run(change_counter)
                     if told or version != seen or time.monotonic() >= self._renew_at:
                         await self.tend()
                 except BrokerUnavailable as error:
@@ -207,11 +208,6 @@ class EmbeddedSubscriber:
                     for lane in self._lanes.values():
                         lane.wake(replays=True)
                 seen = version
-
-
-def _version(connection: apsw.Connection) -> int:
-    """Changes when another connection has committed."""
-    return int(connection.pragma("data_version"))
 
 
 @asynccontextmanager
@@ -234,7 +230,7 @@ async def open_subscriber(
             settings, group, places=places, log=log, acks=acks, shares=shares
         )
         try:
-            await subscriber.tend()
+            await subscriber.join()
             running = asyncio.create_task(subscriber.run(), name=f"subscriber-{group.name}")
             try:
                 yield subscriber

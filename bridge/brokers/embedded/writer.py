@@ -17,7 +17,7 @@ from typing import Final
 import apsw
 
 from bridge.brokers.embedded.connections import rows, transaction
-from bridge.brokers.embedded.records import Row
+from bridge.brokers.embedded.requests import Request
 from bridge.brokers.embedded.retention import Retention
 from bridge.brokers.embedded.room import Room
 from bridge.errors import BridgeError, PublishRejected, PublishUnconfirmed, StorageFailed
@@ -27,19 +27,6 @@ GROUP_BYTES: Final = 8 * 1024 * 1024
 _IDLE: Final = 1.0  # seconds after which an idle writer looks at retention
 _SLOT: Final = "INSERT INTO slots VALUES (?, ?, ?, ?)"
 _MESSAGE: Final = "INSERT INTO messages VALUES (?, ?, ?, ?, ?)"
-
-
-class Request:
-    """The rows of one publish, all in one transaction, and who waits for them."""
-
-    __slots__ = ("failure", "finished", "rows", "size", "state")
-
-    def __init__(self, rows: Sequence[Row], size: int) -> None:
-        self.rows = rows
-        self.size = size
-        self.finished = asyncio.Event()
-        self.failure: BridgeError | None = None
-        self.state = "waiting"  # then taken, or withdrawn
 
 
 class Writer:
@@ -161,8 +148,9 @@ class Writer:
     def _commit(self, group: Sequence[Request]) -> None:
         failure: BridgeError | None = self._refusal()
         counts: Counter[str] = Counter()
+        size = sum(request.size for request in group)
         try:
-            if failure is None and (why := self._room.lacking(self._connection, _size(group))):
+            if failure is None and (why := self._room.lacking(self._connection, size)):
                 failure = PublishRejected(why)
             if failure is None and not self._insert(group, counts):
                 failure = PublishUnconfirmed("the log is locked by another program")
@@ -231,13 +219,11 @@ class Writer:
     def _refuse_rest(self) -> None:
         """Answer whoever still waits: after the end, or a defect of ours in the thread."""
         rest: list[Request] = []
-        while True:
-            try:
+        with suppress(Empty):
+            while True:
                 request = self._queue.get_nowait()
-            except Empty:
-                break
-            if request is not None and self._take(request):
-                rest.append(request)
+                if request is not None and self._take(request):
+                    rest.append(request)
         if rest:
             failure = self._refusal() or PublishRejected("the publisher has ended")
             self._call(lambda: self._finish(rest, Counter(), failure))
@@ -262,7 +248,3 @@ class Writer:
             request.failure = failure
             request.finished.set()
         self._report(counts, failure)
-
-
-def _size(group: Sequence[Request]) -> int:
-    return sum(request.size for request in group)
