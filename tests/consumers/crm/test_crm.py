@@ -306,6 +306,7 @@ async def test_a_contact_that_breaks_the_crm_does_not_hold_its_partition_for_eve
         {"crm_url": "https://crm/contacts?key=1"},
         {"crm_url": "https://crm/contacts#x"},
         {"crm_url": "https://crm:port/contacts"},
+        {"crm_url": "https://user:password@crm:port/contacts"},
         {"crm_timeout": 31.0},
         {"crm_token": SecretStr("two words")},
         {"crm_token": SecretStr("line\nbreak")},
@@ -313,5 +314,7 @@ async def test_a_contact_that_breaks_the_crm_does_not_hold_its_partition_for_eve
     ],
 )
 def test_what_cannot_work_is_refused_at_start(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="BRIDGE_CRM_"):
+    with pytest.raises(ConfigurationError, match="BRIDGE_CRM_") as raised:
         crm_consumer.consumer(Settings(**wrong))
+
+    assert "password" not in str(raised.value)
