@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import socket
+import weakref
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -221,6 +223,19 @@ async def test_a_client_gone_while_it_is_published_leaves_a_whole_publish(rig: R
     rig.publisher.release()
     await until(rig.everything_is_given_back)
     assert len(rig.publisher.stored) == 1
+
+
+async def test_a_connection_that_was_reset_keeps_no_memory(rig: Rig) -> None:
+    # uvicorn's keep-alive timer holds such a connection, and all it read, until it fires.
+    async with rig.wire() as wire:
+        await wire.send(post())
+        await wire.response()
+        (connection,) = map(weakref.ref, rig.ingress.public._state.connections)
+        wire.reset()
+    await until(lambda: rig.ingress.public.open_connections == 0)
+
+    gc.collect()
+    assert connection() is None
 
 
 async def test_a_client_that_ends_its_side_still_gets_its_answer(rig: Rig) -> None:
