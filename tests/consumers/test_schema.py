@@ -116,6 +116,23 @@ def test_the_migrations_make_the_tables_that_the_consumers_define(database_url: 
     assert differences == []
 
 
+def test_keys_on_postgresql_are_compared_by_code_point_whatever_its_locale(
+    postgresql_url: str,
+) -> None:
+    engine = make_engine(checked_url(postgresql_url))
+    compared = ("group_name", "project", "address_key", "event_id", "kind", "subject", "scope")
+    keys = text(
+        "SELECT table_name, column_name, collation_name FROM information_schema.columns "
+        "WHERE (table_name LIKE 'suppression%' OR table_name LIKE 'handled%') "
+        "AND column_name = ANY(:compared)"
+    ).bindparams(compared=list(compared))
+    with engine.connect() as connection:
+        found = connection.execute(keys).all()
+    engine.dispose()
+    assert {row.table_name for row in found} >= {"handled_notifications", "suppression_entries"}
+    assert {row.collation_name for row in found} == {"C"}
+
+
 def test_another_application_s_migrations_in_the_same_database_are_left_alone(
     empty_database_url: str,
 ) -> None:
