@@ -49,15 +49,20 @@ class RabbitTopology:
         return [change for change, _ in await self._steps(groups)]
 
     async def apply(self, groups: Sequence[Group]) -> Sequence[Change]:
-        """See `Topology`. Without the management API, everything is bound again, unseen."""
+        """See `Topology`. Without the management API, all is declared and bound again, unseen."""
         steps = await self._steps(groups)
-        things = [thing for _, thing in steps]
         if self._management is None:
-            things += [b for b in self._layout.bindings(groups) if b not in things]
-        for change, thing in zip(
-            [*(c for c, _ in steps), *[None] * (len(things) - len(steps))], things, strict=True
-        ):
-            if change is not None and change.action == "remove":
+            # Declaring what is there changes nothing, and tells where it has another form.
+            layout = self._layout
+            for exchange in layout.exchanges():
+                await self._create(exchange)
+            for queue in layout.queues(groups):
+                await self._create(queue)
+            for binding in layout.bindings(groups):
+                await self._create(binding)
+            return [change for change, _ in steps]
+        for change, thing in steps:
+            if change.action == "remove":
                 await self._unbind(thing)
             else:
                 await self._create(thing)
