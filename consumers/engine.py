@@ -1,10 +1,13 @@
 """The database engine, its safe settings, and the one mapping of its errors."""
 
+import os
+import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -23,7 +26,7 @@ READ_ONLY: Final = "bridge_read_only"
 """Execution option of a connection whose transaction takes no write lock on SQLite."""
 
 _POSTGRESQL: Final = {
-    "connect_timeout": 10,
+    "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -50,6 +53,8 @@ _POSTGRESQL_OUTSIDE: Final = (
     "08", "53", "57", "58", "55P03", "25006", "25P03", "25P04", "42501", "28", "3D", "XX",
 )  # fmt: skip
 _POSTGRESQL_TRY_AGAIN: Final = frozenset({"40001", "40P01"})
+
+_connections_of: Final[WeakKeyDictionary[Engine, WeakSet[Any]]] = WeakKeyDictionary()
 
 
 class TryAgain(Exception):
@@ -114,7 +119,22 @@ def make_engine(url: URL, *, sqlite_busy_seconds: float = SQLITE_BUSY_SECONDS) -
             "pip install 'notification-bridge[postgres]'"
         ) from error
     event.listen(engine, "connect", _set_up_postgresql)
+    connections = _connections_of.setdefault(engine, WeakSet())
+    event.listen(engine, "connect", lambda connection, _record: connections.add(connection))
     return engine
+
+
+def cut(engine: Engine) -> None:
+    """End PostgreSQL connections under statements that a frozen server will not answer.
+
+    The threads that wait for them get an error, and the server, when it thaws, rolls back.
+    """
+    for connection in list(_connections_of.get(engine, ())):
+        with (
+            suppress(Exception),  # closed long ago
+            socket.socket(fileno=os.dup(connection.fileno())) as other_handle,
+        ):
+            other_handle.shutdown(socket.SHUT_RDWR)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -189,6 +209,8 @@ def store_errors() -> Iterator[None]:
     """
     try:
         yield
+    except Unavailable as error:
+        raise StoreError(str(error)) from error
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise StoreError(f"the consumers' database failed: {cause}") from error

@@ -12,7 +12,6 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -27,6 +26,7 @@ from consumers.engine import (
     POOL_SIZE,
     READ_ONLY,
     TryAgain,
+    cut,
     database_url,
     file_of,
     make_engine,
@@ -44,6 +44,7 @@ from consumers.ledger import (
 )
 from consumers.notifications import Notification
 from consumers.schema import plan, upgrade, verify
+from consumers.threads import Threads
 
 __all__ = [
     "LEDGER_RETENTION",
@@ -56,6 +57,8 @@ __all__ = [
 ]
 
 PRUNE_EVERY: Final = timedelta(hours=1)
+ANSWER_SECONDS: Final = 40.0
+"""More than a statement may take, less than `handler_timeout`: an outage is not poison."""
 _ATTEMPTS: Final = 5  # at a transaction that ends in a deadlock
 _LONGEST_PAUSE: Final = 0.1  # seconds between them
 
@@ -73,19 +76,22 @@ class Store:
     SQLite has one thread; what waits for it waits in order.
     """
 
-    def __init__(self, engine: Engine, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, engine: Engine, threads: Threads) -> None:
         self._engine = engine
         self._threads = threads
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, prune: bool = False) -> AsyncIterator["Store"]:
+    async def open(
+        cls, url: str, *, prune: bool = False, answer_seconds: float = ANSWER_SECONDS
+    ) -> AsyncIterator["Store"]:
         """Connect and verify the schema.
 
         Args:
             url: `sqlite:///file.db` or `postgresql://user:password@host/name`.
             prune: for long-running roles: forget, now and every hour, ids older than
                 `LEDGER_RETENTION`.
+            answer_seconds: a transaction that takes longer is `Unavailable`.
 
         Raises:
             ConfigurationError: not such an address.
@@ -96,12 +102,11 @@ class Store:
         if (file := file_of(address)) is not None and not file.exists():
             raise SchemaOutOfDate(f"there is no database {file}: run `bridge db upgrade`")
         engine = make_engine(address)
-        threads = ThreadPoolExecutor(1 if file else POOL_SIZE, thread_name_prefix="store")
-        store = cls(engine, threads)
+        store = cls(engine, Threads(1 if file else POOL_SIZE, answer_seconds))
         pruning: asyncio.Task[None] | None = None
         try:
             with store_errors():
-                await store._in_thread(store._verify)
+                await store._threads.run(store._verify)
             if prune:
                 pruning = asyncio.create_task(store._prune_for_ever())
             yield store
@@ -118,15 +123,15 @@ class Store:
             Unavailable: the database is down (of the group). The transaction may have committed
                 when the connection was lost during its commit.
         """
-        return await self._in_thread(lambda: self._transaction(work))
+        return await self._threads.run(lambda: self._transaction(work))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Like `run`, for work that only reads: on SQLite it waits for no writer's lock."""
-        return await self._in_thread(lambda: self._transaction(work, read_only=True))
+        return await self._threads.run(lambda: self._transaction(work, read_only=True))
 
     async def rehearse(self, work: Callable[[Connection], T]) -> T:
         """Like `run`, but everything is rolled back."""
-        return await self._in_thread(lambda: self._transaction(work, keep=False))
+        return await self._threads.run(lambda: self._transaction(work, keep=False))
 
     async def once(
         self, group: str, notification: Notification, effect: Callable[[Connection], T]
@@ -211,9 +216,6 @@ class Store:
                 _log.warning("ledger_not_pruned", error=type(error).__name__)
             await asyncio.sleep(PRUNE_EVERY.total_seconds())
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
     def _transaction(
         self, work: Callable[[Connection], T], *, keep: bool = True, read_only: bool = False
     ) -> T:
@@ -238,5 +240,5 @@ class Store:
 
     def _close(self) -> None:
         # First the threads: a connection that comes back after the engine's end stays open.
-        self._threads.shutdown(wait=True)
+        self._threads.end(lambda: cut(self._engine))
         self._engine.dispose()

@@ -379,6 +379,31 @@ async def test_a_database_that_dies_and_comes_back_is_an_outage_that_ends(
         assert await counted(store) == {"x": 2}
 
 
+async def test_a_database_that_freezes_is_an_outage_and_does_not_hold_up_the_end(
+    own_postgres: Postgres,
+) -> None:
+    upgrade(own_postgres.url)
+    async with Store.open(own_postgres.url, answer_seconds=1) as store:
+        await store.run(EFFECTS.create)
+        # when the server freezes, and thaws
+        own_postgres.pause()
+        with pytest.raises(Unavailable, match="does not answer") as outage:
+            await store.once("g", note("e1"), count)
+        assert outage.value.scope == "group"
+        own_postgres.resume()
+        # then the effect is there once, whether or not the first attempt went through
+        await _retried(store, "e1")
+        assert await counted(store) == {"x": 1}
+        # and when it is frozen at the end, the store closes all the same
+        own_postgres.pause()
+        with pytest.raises(Unavailable):
+            await store.once("g", note("e2"), count)
+    with pytest.raises(StoreError, match="does not answer"):
+        async with Store.open(own_postgres.url, answer_seconds=0.2):
+            pass
+    own_postgres.resume()
+
+
 async def _retried(store: Store, id_: str) -> None:
     # Each pooled connection may first notice that its server is another one.
     for _ in range(20):
