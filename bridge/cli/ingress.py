@@ -1,11 +1,17 @@
 """`bridge ingress`: the role that answers the sender."""
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from bridge.cli.output import say
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+
+    from bridge.brokers.base import Broker
+    from bridge.ingress.server import Ports
+    from bridge.settings import Settings
 
 
 def ingress() -> None:
@@ -19,9 +25,7 @@ def ingress() -> None:
     from bridge.brokers import open_broker  # noqa: PLC0415
     from bridge.cli.running import run_role  # noqa: PLC0415
     from bridge.errors import ConfigurationError  # noqa: PLC0415
-    from bridge.ingress.server import Ports, serve  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
-    from bridge.sources.dialog_insight import DialogInsight  # noqa: PLC0415
 
     settings = load_settings()
     if not settings.named_tokens:
@@ -30,17 +34,37 @@ def ingress() -> None:
             'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
         )
 
-    def ready(ports: Ports) -> None:
+    def ready(ports: "Ports") -> None:
         say(f"Taking webhooks on port {ports.public}; health and metrics on {ports.admin}.")
 
-    async def role(stop: "asyncio.Event") -> None:
-        async with open_broker(settings).publisher() as publisher:
-            await serve(
-                settings,
-                publisher=publisher,
-                source=DialogInsight(settings.topics),
-                stop=stop,
-                on_start=ready,
-            )
+    run_role(settings, lambda stop: take_webhooks(settings, open_broker(settings), stop, ready))
 
-    run_role(settings, role)
+
+async def take_webhooks(
+    settings: "Settings",
+    broker: "Broker",
+    stop: "asyncio.Event",
+    on_start: "Callable[[Ports], None]",
+) -> None:
+    """The ingress until `stop`, its publisher closed last.
+
+    With a store that is corrupt at start it answers 503 and waits for an operator: a process that
+    ended would be started again and again, and hide why.
+    """
+    from bridge.errors import StorageFailed  # noqa: PLC0415
+    from bridge.ingress.closed import serve_closed  # noqa: PLC0415
+    from bridge.ingress.server import serve  # noqa: PLC0415
+    from bridge.sources.dialog_insight import DialogInsight  # noqa: PLC0415
+
+    source = DialogInsight(settings.topics)
+    async with AsyncExitStack() as stack:
+        try:
+            publisher = await stack.enter_async_context(broker.publisher())
+        except StorageFailed as error:
+            say(f"error: {error}", style="red")
+            say("Every webhook is answered 503 until this is mended.", style="red")
+            await serve_closed(
+                settings, reason=str(error), source=source, stop=stop, on_start=on_start
+            )
+            return
+        await serve(settings, publisher=publisher, source=source, stop=stop, on_start=on_start)

@@ -39,24 +39,16 @@ async def _run(
     settings: "Settings", broker: "Broker", consumers: "list[Consumer]", stop: asyncio.Event
 ) -> None:
     """Topology, then all roles; the ingress drains before its publisher closes."""
-    from bridge.ingress.server import serve  # noqa: PLC0415
-    from bridge.sources.dialog_insight import DialogInsight  # noqa: PLC0415
+    from bridge.cli.ingress import take_webhooks  # noqa: PLC0415
     from consumers.worker import Worker  # noqa: PLC0415
 
     async with broker.topology() as topology:
         await topology.apply([consumer.group for consumer in consumers])
 
-    async def take() -> None:
-        async with broker.publisher() as publisher:
-            await serve(
-                settings,
-                publisher=publisher,
-                source=DialogInsight(settings.topics),
-                stop=stop,
-                on_start=lambda ports: _greet(settings, ports),
-            )
-
-    roles = [take(), *(Worker(consumer, broker, settings).run(stop) for consumer in consumers)]
+    roles = [
+        take_webhooks(settings, broker, stop, lambda ports: _greet(settings, ports)),
+        *(Worker(consumer, broker, settings).run(stop) for consumer in consumers),
+    ]
     tasks = [asyncio.ensure_future(role) for role in roles]
     try:
         # One role that fails ends the process, all others drained: half a bridge looks healthy.

@@ -6,9 +6,12 @@ which something is malformed in `malformed`.
 """
 
 import hashlib
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
+
+import structlog
 
 from bridge.message import (
     CE_ID,
@@ -25,13 +28,15 @@ from bridge.message import (
     MAX_ELEMENT_BYTES,
     Message,
 )
-from bridge.sources.envelope import SOURCE, read_envelope
+from bridge.sources.envelope import SOURCE, Envelope, read_envelope
 from bridge.sources.json_scanner import check_readable, split
 from bridge.sources.malformed import Malformed, Reason
 from bridge.topics import Topics
 
 MALFORMED_TYPE: Final = "malformed"
 """The `ce_type` of everything in the `malformed` topic."""
+
+_log = structlog.get_logger()
 
 _Header = tuple[str, bytes]
 _SPECVERSION: Final[_Header] = (CE_SPECVERSION, b"1.0")
@@ -67,6 +72,8 @@ class DialogInsight:
             elements = split(body)
         except Malformed as malformed:
             return [self._malformed(body, malformed.reason, received_time)]
+        except Exception as error:  # noqa: BLE001 - nothing authentic is thrown away
+            return [self._failed_on(body, error, received_time)]
         return [self._message(element, received_time) for element in elements]
 
     def _message(self, element: bytes, received_time: _Header) -> Message:
@@ -74,8 +81,13 @@ class DialogInsight:
             _check_bytes(element)
             envelope = read_envelope(element)
             check_readable(element)
+            return self._well_formed(element, envelope, received_time)
         except Malformed as malformed:
             return self._malformed(element, malformed.reason, received_time)
+        except Exception as error:  # noqa: BLE001 - nothing authentic is thrown away
+            return self._failed_on(element, error, received_time)
+
+    def _well_formed(self, element: bytes, envelope: Envelope, received_time: _Header) -> Message:
         headers = [
             _SPECVERSION,
             (CE_ID, envelope.id),
@@ -93,6 +105,14 @@ class DialogInsight:
             headers.append(_TEST)
         topic = self._topics.test if envelope.test else self._topics.of(envelope.type)
         return Message(topic, envelope.key, element, tuple(headers))
+
+    def _failed_on(self, body: bytes, error: Exception, received_time: _Header) -> Message:
+        """A bug of ours: said aloud, without the error's text, which may quote the body."""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        _log.error(
+            "source_failed", error=type(error).__name__, where=f"{frame.filename}:{frame.lineno}"
+        )
+        return self._malformed(body, Reason.BRIDGE_ERROR, received_time)
 
     def _malformed(self, body: bytes, reason: Reason, received_time: _Header) -> Message:
         """What cannot be identified is identified by its bytes."""

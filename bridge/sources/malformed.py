@@ -26,6 +26,9 @@ class Reason(StrEnum):
     NUMBER_TOO_LONG = "number-too-long"
     """Element: a number of more than `json_scanner.MAX_DIGITS` digits in a row, which common
     readers refuse."""
+    BRIDGE_ERROR = "bridge-error"
+    """Body or element: the bridge itself failed on it, which is a bug of the bridge. It is kept,
+    since a refusal would be repeated to the sender's last attempt, and counted against us."""
 
 
 class Malformed(Exception):
