@@ -23,11 +23,22 @@ WAL_KEEP_BYTES: Final = 64 * 1024 * 1024
 LOG_APPLICATION: Final = 0x4E424C47  # "NBLG", shown by `file bridge.db`
 GROUP_APPLICATION: Final = 0x4E424752  # "NBGR"
 APPLICATIONS: Final = frozenset({LOG_APPLICATION, GROUP_APPLICATION})
+_FIRST_SAFE: Final = (3, 51, 3)
 _FULL: Final = 2
 _PRIVATE: Final = 0o600  # the files hold addresses
 
 Result = TypeVar("Result")
 Mode = Literal["write", "read"]
+
+
+def refuse_old_library(version: str) -> None:
+    """SQLite before 3.51.3 can corrupt a write-ahead log that two connections reset together.
+
+    Raises:
+        StorageFailed: it is older.
+    """
+    if tuple(map(int, version.split(".")[:3])) < _FIRST_SAFE:
+        raise StorageFailed(f"SQLite {version} is too old, and can lose data: install apsw anew")
 
 
 @contextmanager
@@ -57,6 +68,7 @@ def connect(path: Path, mode: Mode) -> apsw.Connection:
     Raises:
         StorageFailed: it cannot be opened, or a pragma was not taken.
     """
+    refuse_old_library(apsw.sqlite_lib_version())
     with mapped(path):
         # Readers too open for writing: the shared memory of the write-ahead log is written by all.
         connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE)

@@ -4,12 +4,17 @@ Members renew their own row; a lane belongs to a member for as long as that row 
 ends surplus lanes itself and claims free ones up to its share. A claim raises the lane's epoch,
 and every ack names the epoch it works under: whoever lost a lane unawares cannot ack any more.
 
+A member whose process is gone is dead at once; one that hangs is when its lease has run out.
+
 Times are `time.monotonic()`, one clock for all processes of a machine. It starts anew at boot:
 a lease that ends later than any could is from before.
 """
 
+import os
 import time
+import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import apsw
@@ -22,6 +27,8 @@ LEASE: Final = 10.0
 """Seconds after which the lanes of a silent member go to others."""
 RENEW: Final = 3.0
 """Seconds between renewals."""
+CHECK: Final = 1.0
+"""Seconds between looks at whether the others live."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -81,9 +88,10 @@ def tend(
         return Share(seen.lost, seen.surplus, ())
     with transaction(connection):
         now = time.monotonic()
-        connection.execute(
-            "DELETE FROM members WHERE expires < ? OR expires > ?", (now, now + 2 * LEASE)
-        )
+        alive = set(living(connection))
+        for (id_,) in rows(connection, "SELECT id FROM members"):
+            if id_ not in alive:
+                connection.execute("DELETE FROM members WHERE id = ?", (id_,))
         connection.execute(
             "INSERT INTO members (id, expires) VALUES (?, ?) "
             "ON CONFLICT (id) DO UPDATE SET expires = excluded.expires",
@@ -125,7 +133,35 @@ def living(connection: apsw.Connection) -> list[str]:
         "SELECT id FROM members WHERE expires >= ? AND expires <= ? ORDER BY joined",
         (now, now + 2 * LEASE),
     )
-    return [str(row[0]) for row in found]
+    return [str(row[0]) for row in found if not _process_is_gone(str(row[0]))]
+
+
+def new_member() -> str:
+    """An id that says which process it is of."""
+    return f"{_namespace()}/{os.getpid()}/{uuid.uuid4().hex}"
+
+
+def _namespace() -> str:
+    """Process numbers mean something within one namespace only: containers have their own."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "machine"
+
+
+def _process_is_gone(member: str) -> bool:
+    """Whether it is certain. Of other containers it never is."""
+    namespace, _, rest = member.partition("/")
+    pid = rest.partition("/")[0]
+    if namespace != _namespace() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)  # asks, sends nothing
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _claim(connection: apsw.Connection, member: str, lane: int) -> Claim:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -58,13 +57,14 @@ class EmbeddedSubscriber:
         self._log = log
         self._acks = acks
         self._shares = shares
-        self._member = uuid.uuid4().hex
+        self._member = leases.new_member()
         self._lanes: dict[int, EmbeddedLane] = {}
         self._ended_at: dict[int, float] = {}
         self._assigned: asyncio.Queue[EmbeddedLane | None] = asyncio.Queue()
         self._ended = False
         self._failure: BridgeError | None = None
         self._renew_at = 0.0
+        self._check_at = 0.0
         self._follower = Follower(
             log,
             places.log,
@@ -127,6 +127,7 @@ class EmbeddedSubscriber:
             for number, lane in self._lanes.items()
         }
         renew = time.monotonic() >= self._renew_at
+        self._check_at = time.monotonic() + leases.CHECK
         share = await self._shares.run(
             partial(leases.tend, member=self._member, held=held, renew=renew, take=not self._ended)
         )
@@ -197,7 +198,7 @@ class EmbeddedSubscriber:
                 told = await news.wait(LOOK)
                 try:
                     version = await self._shares.run(change_counter)
-                    if told or version != seen or time.monotonic() >= self._renew_at:
+                    if told or version != seen or time.monotonic() >= self._check_at:
                         await self.tend()
                 except BrokerUnavailable as error:
                     # The lease runs out if that lasts; then the lanes are lost, and taken again.

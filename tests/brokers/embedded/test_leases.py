@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
 from typing import TYPE_CHECKING
 
 import apsw
@@ -10,7 +12,7 @@ import pytest
 
 from bridge.brokers.embedded import leases
 from bridge.errors import LaneLost, NotSupported
-from tests.brokers.bench import DEADLINE, LANES, Bench, group
+from tests.brokers.bench import LANES, Bench, group
 from tests.brokers.embedded.conftest import child
 from tests.services.waiting import eventually
 
@@ -56,8 +58,9 @@ async def test_a_stalled_replica_loses_its_lanes_and_its_late_ack_is_refused(
 
 
 @pytest.mark.slow
-async def test_the_lanes_of_a_killed_replica_go_over_when_its_lease_ends(
-    bench: Bench, log: Path
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGSTOP])
+async def test_the_lanes_of_a_replica_that_was_killed_or_hangs_go_to_others(
+    bench: Bench, log: Path, ending: signal.Signals
 ) -> None:
     await bench.apply(group())
     async with bench.publisher() as publisher:
@@ -66,13 +69,13 @@ async def test_the_lanes_of_a_killed_replica_go_over_when_its_lease_ends(
             assert other.stdout is not None
             told = {await asyncio.to_thread(other.stdout.readline) for _ in range(2)}
             assert told == {"ready\n", "held\n"}
-        async with bench.replica(group()) as replica:
-            await replica.has("held")
-
-            async def it_has_all() -> bool:
-                return len(replica.lanes) == LANES
-
-            await eventually(it_has_all, "every lane", leases.LEASE + DEADLINE)
+            other.send_signal(ending)
+            if ending == signal.SIGKILL:
+                other.wait()
+            # Killed, it is dead at once; stopped, when its lease has run out.
+            async with bench.replica(group()) as replica:
+                await replica.has("held")
+                await replica.has_lanes(LANES)
 
 
 async def test_shares_differ_by_one_at_most_however_many_members(
@@ -105,6 +108,18 @@ async def test_a_lease_from_before_a_reboot_holds_nothing(connection: apsw.Conne
 
     assert len(share.claimed) == LANES
     assert leases.living(connection) == ["after"]
+
+
+async def test_a_member_of_another_container_is_alive_until_its_lease_ends(
+    connection: apsw.Connection,
+) -> None:
+    expires = time.monotonic() + leases.LEASE
+    gone = f"{leases.new_member().partition('/')[0]}/4194305/x"  # beyond any process number
+    elsewhere = "pid:[1]/4194305/x"
+    for member in (gone, elsewhere):
+        connection.execute("INSERT INTO members (id, expires) VALUES (?, ?)", (member, expires))
+
+    assert leases.living(connection) == [elsewhere]
 
 
 async def test_a_claim_fences_the_epoch_before_it(connection: apsw.Connection) -> None:

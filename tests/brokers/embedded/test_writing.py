@@ -15,6 +15,7 @@ import apsw
 import pytest
 from pydantic import SecretStr
 
+from bridge.brokers.embedded.connections import refuse_old_library
 from bridge.errors import PublishRejected, StorageFailed
 from bridge.settings import Settings
 from tests.brokers.bench import Bench, group
@@ -77,6 +78,13 @@ async def test_a_full_disk_is_a_clean_refusal(bench: Bench) -> None:
     async with bench.replica(group()) as replica:
         await replica.has("before", "after")
         assert sorted(replica.ids) == ["after", "before"]
+
+
+@pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.9.0"])
+def test_a_library_that_can_corrupt_its_log_is_refused(version: str) -> None:
+    with pytest.raises(StorageFailed, match="too old"):
+        refuse_old_library(version)
+    refuse_old_library("3.51.3")
 
 
 async def test_the_floor_of_free_space_is_kept(bench: Bench) -> None:
