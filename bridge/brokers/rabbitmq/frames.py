@@ -43,7 +43,7 @@ _HEADER_ROOM: Final = 128
 Extra: TypeAlias = Sequence[tuple[str, bytes]]
 """Headers of ours, in the spelling of the wire."""
 
-_names: dict[str, bytes] = {}
+_texts: dict[str, bytes] = {}
 _MAX_NAMES: Final = 1000
 
 
@@ -66,14 +66,17 @@ def encode_headers(message: Message, extra: Extra) -> tuple[bytes, bytes]:
     for name, value in message.headers:
         if name == CE_PARTITIONKEY:
             key = value
-        elif name == CONTENT_TYPE and value and len(value) <= _SHORT and value.isascii():
+        elif name == CONTENT_TYPE and 0 < len(value) <= _SHORT and value.isascii():
             content_type = value
             continue
-        parts += (_names.get(name) or _encode_name(name), _kind(value), _LONG(len(value)), value)
+        if value.isascii():
+            parts += (_texts.get(name) or _text_name(name), _LONG(len(value)), value)
+        else:
+            parts += _field(name, value)
     for name, value in extra:
-        parts += (_names.get(name) or _encode_name(name), _kind(value), _LONG(len(value)), value)
+        parts += _field(name, value)
     if key != message.key:
-        parts += (_encode_name(KEY), _kind(message.key), _LONG(len(message.key)), message.key)
+        parts += _field(KEY, message.key)
     return content_type, b"".join(parts)
 
 
@@ -143,17 +146,24 @@ def message_id(delivered: DeliveredMessage) -> str:
     return str(delivered.header.properties.message_id or "")
 
 
-def _kind(value: bytes) -> bytes:
-    if value.isascii():
-        return b"S"
+def _field(name: str, value: bytes) -> tuple[bytes, bytes, bytes]:
+    """One field of a table: name and kind, length, value."""
     try:
         value.decode()
     except UnicodeDecodeError:
-        return b"x"
-    return b"S"
+        return _wire_name(name) + b"x", _LONG(len(value)), value
+    return _text_name(name), _LONG(len(value)), value
 
 
-def _encode_name(name: str) -> bytes:
+def _text_name(name: str) -> bytes:
+    """A field's name and the mark of a string, kept for the next time."""
+    encoded = _wire_name(name) + b"S"
+    if len(_texts) < _MAX_NAMES:
+        _texts[name] = encoded
+    return encoded
+
+
+def _wire_name(name: str) -> bytes:
     wire = name
     for prefix in ("ce_", "bridge_"):
         if name.startswith(prefix):
@@ -161,10 +171,7 @@ def _encode_name(name: str) -> bytes:
     encoded = wire.encode()
     if not 0 < len(encoded) <= _SHORT:
         raise PublishRejected("a header's name must have 1 to 255 bytes on RabbitMQ")
-    encoded = bytes((len(encoded),)) + encoded
-    if len(_names) < _MAX_NAMES:
-        _names[name] = encoded
-    return encoded
+    return bytes((len(encoded),)) + encoded
 
 
 def _seam_name(name: str) -> str:

@@ -21,7 +21,12 @@ from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 
 from bridge.brokers.rabbitmq import frames
-from bridge.brokers.rabbitmq.confirms import Outgoing, Request, TagsByMessageId
+from bridge.brokers.rabbitmq.confirms import (
+    Outgoing,
+    Request,
+    TagsByMessageId,
+    settle_in_order,
+)
 from bridge.brokers.rabbitmq.connection import RECOVER_SECONDS, connected, unavailable
 from bridge.errors import (
     BrokerError,
@@ -135,6 +140,7 @@ class GroupPublisher:
         closing.add_done_callback(lambda _: self._broken.set())
         self._tags = TagsByMessageId(uuid.uuid4().hex)
         channel.message_id_delivery_tag = self._tags
+        settle_in_order(channel)
         self._methods = {}
         writing = asyncio.create_task(self._write_forever(channel), name="rabbitmq-writer")
         writing.add_done_callback(lambda _: self._broken.set())
