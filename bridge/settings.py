@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     crm_timeout: float = Field(10.0, gt=0)
     alert_webhook_url: SecretStr = SecretStr("")
     """Where alerts are posted as JSON; empty: the log only."""
-    alert_day_zone: str = "America/Montreal"
+    alert_day_zone: str = "America/Toronto"
     """The time zone in which a day of the alert escalation begins (the sender's own)."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,6 +1,6 @@
 """From deliveries to outcomes: decode, call the handler, try again, give up.
 
-Nothing here talks to the broker: `consumers.worker` acks, sets aside and pauses.
+Nothing here talks to the broker: `consumers.lane_loop` acks, sets aside and pauses.
 """
 
 import asyncio

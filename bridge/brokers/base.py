@@ -3,7 +3,7 @@
 One broker is one `Broker`; everything else is made from it as an async context manager, owns its
 connection, and is used from one event loop. No library exception leaves an adapter: callers see
 `bridge.errors` only. The embedded adapter is a peer of the other two and the fake of the tests;
-`tests/brokers/contract.py` holds all three to what is written here.
+`tests/brokers/contract/` holds all three to what is written here.
 
 Words: a *lane* is the unit of order for a consumer. Messages with one key always share a lane, and
 a lane is in the hands of one replica of a group at a time. On Kafka a lane is one partition number
