@@ -59,7 +59,7 @@ def amqp_url(settings: Settings, purpose: str) -> URL:
 def virtual_host(settings: Settings) -> str:
     """The virtual host that the URL names."""
     path = URL(settings.broker_url.get_secret_value()).path
-    return path[1:] or "/"
+    return path[1:].replace("%2F", "/") or "/"
 
 
 class _Transport(TransportFactory):
@@ -114,6 +114,18 @@ async def close_channel(channel: aiormq.abc.AbstractChannel) -> None:
     with suppress(*LibraryError):
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await channel.close()
+
+
+def is_blocked(connection: aiormq.abc.AbstractConnection) -> bool:
+    """Whether the broker has said that it reads nothing from us for now: memory or disk alarm."""
+    waiting = connection.ready()
+    try:
+        waiting.send(None)
+    except StopIteration:
+        return False
+    finally:
+        waiting.close()
+    return True
 
 
 @contextmanager

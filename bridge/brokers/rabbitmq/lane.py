@@ -18,7 +18,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from bridge.brokers.base import Delivery
 from bridge.brokers.rabbitmq import frames
-from bridge.brokers.rabbitmq.connection import LibraryError, close_channel, reason
+from bridge.brokers.rabbitmq.connection import RPC_TIMEOUT, LibraryError, close_channel, reason
 from bridge.brokers.rabbitmq.layout import Layout
 from bridge.errors import LaneLost
 
@@ -63,6 +63,7 @@ class RabbitLane:
     ) -> None:
         self.queue = queue
         self.claimed = time.monotonic()
+        self.finished: float | None = None
         self.active = False
         self.closed = False
         self._number = number
@@ -148,13 +149,15 @@ class RabbitLane:
 
     async def consume(self) -> None:
         """Register on the queue; raises what the library raises."""
-        await self._channel.basic_qos(prefetch_count=PREFETCH)
+        await self._channel.basic_qos(prefetch_count=PREFETCH, timeout=RPC_TIMEOUT)
         cancelled: Any = self._cancelled
         self._channel.on_consumer_cancel_callbacks.add(cancelled)
-        await self._channel.basic_consume(self.queue, self._feed)
+        await self._channel.basic_consume(self.queue, self._feed, timeout=RPC_TIMEOUT)
 
     def finish(self) -> None:
         """The lane is over: no more is received from it. What is in hand can still be acked."""
+        if not self._over.is_set():
+            self.finished = time.monotonic()
         self._over.set()
         self._wake.set()
 

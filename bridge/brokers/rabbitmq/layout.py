@@ -24,7 +24,9 @@ from bridge.topics import Group, Topics
 DELIVERY_LIMIT: Final = 1000
 """A backstop only: the worker's own budget decides what is poison."""
 UNLIMITED: Final = 1_000_000_000
-"""Looking at dead letters costs a delivery each time; since RabbitMQ 4.0 the default is 20."""
+"""Looking into a queue costs its messages a delivery each time. Since RabbitMQ 4.0 the default is
+20, after which a message without a dead-letter exchange is dropped."""
+_KEPT: Final = {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED}
 TESTS_MARK: Final = "tests"
 TYPE_MARK: Final = "type."
 
@@ -104,23 +106,16 @@ class Layout:
     def queues(self, groups: Sequence[Group]) -> list[Queue]:
         """The bridge's own, and those of these groups."""
         found = [
-            Queue(self.unrouted, {"x-queue-type": "quorum"}),
-            Queue(self.topics.malformed, {"x-queue-type": "quorum"}),
+            Queue(self.unrouted, dict(_KEPT)),
+            Queue(self.topics.malformed, dict(_KEPT)),
         ]
         for group in groups:
             if group.name == "dead":
                 raise ConfigurationError("a group cannot be named 'dead' on RabbitMQ")
             found.append(
-                Queue(
-                    self.topics.dead(group.name),
-                    {
-                        "x-queue-type": "quorum",
-                        "x-single-active-consumer": True,
-                        "x-delivery-limit": UNLIMITED,
-                    },
-                )
+                Queue(self.topics.dead(group.name), {**_KEPT, "x-single-active-consumer": True})
             )
-            found.append(Queue(self.members(group.name), {"x-queue-type": "quorum"}))
+            found.append(Queue(self.members(group.name), dict(_KEPT)))
             found += [self._shard(group.name, shard) for shard in range(self.shards)]
         return found
 

@@ -27,7 +27,12 @@ from bridge.brokers.rabbitmq.confirms import (
     TagsByMessageId,
     settle_in_order,
 )
-from bridge.brokers.rabbitmq.connection import RECOVER_SECONDS, connected, unavailable
+from bridge.brokers.rabbitmq.connection import (
+    RECOVER_SECONDS,
+    connected,
+    is_blocked,
+    unavailable,
+)
 from bridge.errors import (
     BrokerError,
     PublishError,
@@ -73,6 +78,7 @@ class GroupPublisher:
         self._methods: dict[tuple[str, str], bytes] = {}
         self._why_not = "not connected to RabbitMQ"
         self._closing = False
+        self._blocked = False
         self.missing: TopologyMissing | None = None
         self.last_confirmed: float | None = None
 
@@ -87,6 +93,8 @@ class GroupPublisher:
             return
         if self._channel is None or self._closing:
             raise PublishRejected(self._why_not)
+        if self._blocked:
+            raise PublishRejected("RabbitMQ takes no messages: it has a memory or disk alarm")
         loop = asyncio.get_running_loop()
         request = Request(
             entries,
@@ -255,11 +263,12 @@ class GroupPublisher:
             SENT_MESSAGES.labels("rabbitmq", topic, error).inc(count)
 
     async def watch(self) -> None:
-        """End the wait of callers whose deadline has passed. Runs until cancelled."""
+        """Look for alarms; end the wait of callers whose deadline has passed. Until cancelled."""
         shown: float | None = None
         while True:
             await asyncio.sleep(_TICK)
             now = asyncio.get_running_loop().time()
+            self._blocked = self._channel is not None and is_blocked(self._channel.connection)
             while self._queue and self._queue[0].deadline <= now:
                 # It has waited for room all the time, and will not be written now.
                 self._queue.popleft().fail(PublishRejected("RabbitMQ takes no more messages"))
@@ -283,7 +292,7 @@ class GroupPublisher:
         the number of those that never come decides.
         """
         oldest = next(iter(self._out), None)
-        if oldest is None or oldest.deadline > now:
+        if oldest is None or oldest.deadline > now or self._blocked:
             return False
         quiet = self.last_confirmed is None or (
             time.monotonic() - self.last_confirmed > self._settings.publish_timeout

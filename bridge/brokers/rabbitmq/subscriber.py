@@ -61,6 +61,7 @@ class RabbitSubscriber:
         self._ending = asyncio.Event()
         self._look = asyncio.Event()
         self._away = 0
+        self._missing = ""
         self._greeted: set[RabbitLane] = set()
         self._left = asyncio.Event()
         self._random = random.Random()  # noqa: S311 - spreads replicas, guards nothing
@@ -182,6 +183,7 @@ class RabbitSubscriber:
         for lane in sorted(held, key=lambda lane: lane.number)[sharing.allowed :]:
             lane.finish()
         await self._withdraw(self._unproven())
+        await self._insist()
         wanted = sharing.allowed - len(held) - sum(not c.active for c in self._claims.values())
         free = await self._free(control)
         if wanted > 0 and free:
@@ -212,6 +214,13 @@ class RabbitSubscriber:
                 _log.warning("rabbitmq_consumer_gone", queue=queue)
                 lane.finish()
         return free
+
+    async def _insist(self) -> None:
+        """Close lanes whose worker does not, long after they were over: their peers wait."""
+        limit = time.monotonic() - self._settings.consume_drain_timeout
+        for lane in list(self._claims.values()):
+            if lane.finished is not None and lane.finished < limit:
+                await lane.close()
 
     def _unproven(self) -> list[RabbitLane]:
         limit = time.monotonic() - PROOF_SECONDS
@@ -278,6 +287,7 @@ class RabbitSubscriber:
                 async with open_topology(self._settings) as topology:
                     await topology.verify([self._group])
                 TOPOLOGY_MISMATCH.labels(self._group.name).set(0)
+                self._missing = ""
             except TopologyMissing as error:
                 self._mismatch(error)
             except BrokerError as error:
@@ -285,7 +295,9 @@ class RabbitSubscriber:
 
     def _mismatch(self, error: TopologyMissing) -> None:
         TOPOLOGY_MISMATCH.labels(self._group.name).set(1)
-        _log.error("topology_missing", group=self._group.name, reason=str(error))
+        if str(error) != self._missing:
+            self._missing = str(error)
+            _log.error("topology_missing", group=self._group.name, reason=self._missing)
 
     async def leave(self) -> None:
         """Close every lane: what is not acked goes to whoever is next."""
