@@ -19,15 +19,20 @@ from bridge.message import Headers
 class Request:
     """One publish call on its way.
 
+    Args:
+        waiter: a future of the running loop.
+        deadline: `time.monotonic()` after which the caller is told that it is unknown.
+
     Attributes:
         waiter: done when the outcome is known; owned by one caller, so a cancelled caller
             cancels nobody else's.
     """
 
-    __slots__ = ("_failure", "_pending", "_stored", "_unknown", "waiter")
+    __slots__ = ("_failure", "_pending", "_stored", "_unknown", "deadline", "waiter")
 
-    def __init__(self, waiter: asyncio.Future[None]) -> None:
+    def __init__(self, waiter: asyncio.Future[None], deadline: float) -> None:
         self.waiter = waiter
+        self.deadline = deadline
         self._pending = 0
         self._stored = False
         self._unknown = False
@@ -113,11 +118,12 @@ class Group:
 
 
 class Partition:
-    """The queue before one partition: at most one batch is with the client, so order is ours.
+    """The queue before one partition.
 
     Attributes:
-        out: the batch that the client has.
-        waiting: sealed batches behind it.
+        out: the batches that the client has: one on the wire and one behind it at most. It keeps
+            their order whatever it retries.
+        waiting: sealed batches behind these.
         stuck: whether it was slow; then its batches take no slot, so that others go on.
     """
 
@@ -125,14 +131,14 @@ class Partition:
 
     def __init__(self, tp: TopicPartition) -> None:
         self.tp = tp
-        self.out: Batch | None = None
+        self.out: deque[Batch] = deque()
         self.waiting: deque[Batch] = deque()
         self.stuck = False
         self.queued = False
 
     def slow(self, seconds: float) -> bool:
         """Whether its oldest batch has been waiting or out for longer than `seconds`."""
-        oldest = self.out or (self.waiting[0] if self.waiting else None)
+        oldest = self.out[0] if self.out else self.waiting[0] if self.waiting else None
         return oldest is not None and time.monotonic() - oldest.since > seconds
 
     def expired(self, seconds: float) -> list[Batch]:

@@ -1,7 +1,7 @@
 """Handing groups over to the client: slots, and a queue before each partition.
 
-At most `GROUPS_OUT` groups are out, so that one is at work while the next travels. One batch of a
-partition is with the client at a time, which keeps the order of a key whatever the client retries.
+At most `GROUPS_OUT` groups are out, so that one is at work while the next travels. The client gets
+a batch only when it takes it without waiting: one that waits would hold up every other partition.
 A partition without a leader, or on a dead broker, keeps its own queue only: once it is slow its
 batches take no slot any more.
 """
@@ -31,8 +31,10 @@ from bridge.telemetry import LAST_CONFIRMED, SENT_MESSAGES
 
 if TYPE_CHECKING:
     from aiokafka import TopicPartition
+    from prometheus_client import Counter
 
 GROUPS_OUT: Final = 2
+BATCHES_OUT: Final = 2
 QUEUE_TIMEOUT: Final = REQUEST_TIMEOUT
 """Seconds that a batch may wait for its turn; then it fails, and nothing of it was sent."""
 SLOW_AFTER: Final = 0.5
@@ -66,6 +68,7 @@ class Handover:
         self._partitions: dict[TopicPartition, Partition] = {}
         self._ready: deque[Partition] = deque()
         self._leaderless: set[Partition] = set()
+        self._counters: dict[tuple[str, str], Counter] = {}
         self.wake = asyncio.Event()
         """Set when there may be something to do."""
         self.last_confirmed: float | None = None
@@ -98,12 +101,12 @@ class Handover:
             self._slots -= 1
 
     def _make_ready(self, partition: Partition) -> None:
-        if partition.waiting and partition.out is None and not partition.queued:
+        if partition.waiting and len(partition.out) < BATCHES_OUT and not partition.queued:
             partition.queued = True
             self._ready.append(partition)
 
     async def _hand_over(self, partition: Partition) -> None:
-        if partition.out is not None or not partition.waiting:
+        if len(partition.out) >= BATCHES_OUT or not partition.waiting:
             return
         producer = self._producer.current
         if producer is None:
@@ -115,9 +118,11 @@ class Handover:
             self._leaderless.add(partition)
             producer.client.force_metadata_update()
             return
+        if not self._producer.takes_at_once(tp):
+            return  # an answer for this partition makes it ready again
         batch = partition.waiting.popleft()
         batch.since = time.monotonic()
-        partition.out = batch
+        partition.out.append(batch)
         try:
             future = await producer.send_batch(batch.builder, tp.topic, partition=tp.partition)
         except (KafkaError, AssertionError, OSError, TimeoutError) as error:
@@ -132,9 +137,9 @@ class Handover:
             self._ended(partition, batch, future.exception())
 
     def _ended(self, partition: Partition, batch: Batch, error: BaseException | None) -> None:
-        if partition.out is not batch:
+        if batch not in partition.out:
             return  # given up with its producer before
-        partition.out = None
+        partition.out.remove(batch)
         if error is None:
             partition.stuck = False
             self.last_confirmed = time.monotonic()
@@ -150,7 +155,11 @@ class Handover:
 
     def _finish(self, topic: str, batch: Batch, failure: PublishError | None) -> None:
         error = "" if failure is None else type(failure).__name__
-        SENT_MESSAGES.labels("kafka", topic, error).inc(batch.records)
+        counter = self._counters.get((topic, error))
+        if counter is None:
+            counter = SENT_MESSAGES.labels("kafka", topic, error)
+            self._counters[topic, error] = counter
+        counter.inc(batch.records)
         self._release(batch)
         batch.settle(failure)
 
@@ -172,9 +181,8 @@ class Handover:
                 batch.holds = False
                 self._finish(tp.topic, batch, PublishRejected(why))
         for partition in self._partitions.values():
-            if (out := partition.out) is not None:
-                partition.out = None
-                self._finish(partition.tp.topic, out, PublishUnconfirmed(why))
+            while partition.out:
+                self._finish(partition.tp.topic, partition.out.popleft(), PublishUnconfirmed(why))
             self._fail_waiting(partition, PublishRejected(why))
 
     @property
@@ -206,9 +214,8 @@ class Handover:
     def _look_at(self, partition: Partition) -> None:
         if not partition.stuck and partition.slow(SLOW_AFTER):
             partition.stuck = True
-            for batch in (partition.out, *partition.waiting):
-                if batch is not None:
-                    self._release(batch)
+            for batch in (*partition.out, *partition.waiting):
+                self._release(batch)
         for batch in partition.expired(QUEUE_TIMEOUT):
             self._producer.failed(fatal=False)
             name = f"{partition.tp.topic}/{partition.tp.partition}"

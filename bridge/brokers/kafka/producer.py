@@ -78,6 +78,12 @@ class LivingProducer:
         leader = self.current.client.cluster.leader_for_partition(tp)
         return leader is not None and leader != -1
 
+    def takes_at_once(self, tp: TopicPartition) -> bool:
+        """Whether `send_batch` would take a batch without waiting for one before it."""
+        if self.current is None:
+            return False
+        return not self.current._message_accumulator._batches.get(tp)  # noqa: SLF001 - no other way
+
     async def keep(self) -> None:
         """Connect, wait until it is broken, connect again. Runs until cancelled."""
         try:

@@ -52,6 +52,7 @@ class GroupPublisher:
         self._sealed: deque[Group] = deque()
         self.handover = Handover(self.producer, self._next_group)
         self._closed = False
+        self._waiting: list[Request] = []
 
     @property
     def last_confirmed(self) -> float | None:
@@ -72,17 +73,14 @@ class GroupPublisher:
         if not records:
             return
         self._refuse(records)
-        loop = asyncio.get_running_loop()
-        request = Request(loop.create_future())
+        waiter = asyncio.get_running_loop().create_future()
+        request = Request(waiter, time.monotonic() + self._timeout)
         stamp = int(time.time() * 1000)
         for record in records:
             self._append(request, stamp, record)
         self.handover.wake.set()
-        deadline = loop.call_later(self._timeout, request.expire)
-        try:
-            await request.waiter
-        finally:
-            deadline.cancel()
+        self._waiting.append(request)
+        await waiter
 
     def _refuse(self, records: Sequence[Record]) -> None:
         """Everything that can be known before a byte is sent."""
@@ -134,6 +132,19 @@ class GroupPublisher:
             self.handover.give_up("the connection to Kafka was built anew")
         self.handover.wake.set()
 
+    async def expire(self) -> None:
+        """Answer the requests whose deadline passed. Runs until cancelled.
+
+        One pass for all of them: a timer of its own would be the dearest part of a small request.
+        """
+        while True:
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            self._waiting = [r for r in self._waiting if not r.waiter.done()]
+            for request in self._waiting:
+                if request.deadline <= now:
+                    request.expire()
+
     async def survive(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run one of the endless tasks again should it fail: without it nothing would be sent."""
         while True:
@@ -177,7 +188,12 @@ async def open_publisher(
     living = publisher.producer
     tasks = [
         asyncio.create_task(publisher.survive(step), name=f"kafka-publisher-{step.__name__}")
-        for step in (living.keep, publisher.handover.submit, publisher.handover.tick)
+        for step in (
+            living.keep,
+            publisher.handover.submit,
+            publisher.handover.tick,
+            publisher.expire,
+        )
     ]
     try:
         with suppress(TimeoutError):

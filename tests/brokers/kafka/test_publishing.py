@@ -99,6 +99,9 @@ async def test_a_topic_deleted_under_a_running_publisher_fails_only_its_own_requ
             return topic not in (await asyncio.to_thread(admin.list_topics, timeout=10)).topics
 
         await eventually(it_is_gone, f"{topic} to go")
+        # Given a client that has heard of it: it would wait for the topic, and all others with it.
+        assert publisher.producer.current is not None
+        await publisher.producer.current.client.force_metadata_update()
 
         async def failed(id_: str) -> bool:
             try:
