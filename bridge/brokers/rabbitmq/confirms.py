@@ -38,7 +38,6 @@ class Request:
         waiter: done when the outcome is known; owned by one caller, so that a cancelled caller
             cancels nobody else's.
         deadline: loop time at which its caller stops waiting.
-        written: loop time of the write; None while nothing of it was written.
     """
 
     __slots__ = (
@@ -50,7 +49,6 @@ class Request:
         "entries",
         "size",
         "waiter",
-        "written",
     )
 
     def __init__(
@@ -66,7 +64,6 @@ class Request:
         self.size = size
         self.waiter = waiter
         self.deadline = deadline
-        self.written: float | None = None
         self._pending = len(entries)
         self._returned = 0
         self._nacked = 0

@@ -22,8 +22,9 @@ from bridge.brokers.rabbitmq.connection import RPC_TIMEOUT, LibraryError, close_
 from bridge.brokers.rabbitmq.layout import Layout
 from bridge.errors import LaneLost
 
-PREFETCH: Final = 30
-"""Never change it while replicas with another value run. Erlang keeps up to 32 in their order."""
+PREFETCH: Final = 100
+"""Also the most that a worker can hold at once. Never change it while replicas with another value
+run: see above."""
 HOLD_LIMIT: Final = 900.0
 """Seconds for which a worker may hold one delivery."""
 BUFFER_LIMIT: Final = 600.0

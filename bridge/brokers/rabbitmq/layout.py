@@ -11,7 +11,7 @@ The word is the last part of a topic's name, the shard comes from the key.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -52,6 +52,10 @@ class Binding(msgspec.Struct, frozen=True):
     exchange: str
     queue: str
     key: str
+
+
+Thing: TypeAlias = Exchange | Queue | Binding
+"""What a topology consists of."""
 
 
 class Layout:

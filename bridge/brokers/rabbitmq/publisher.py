@@ -9,7 +9,6 @@ still queued is rejected, and another connection is made.
 
 import asyncio
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -17,25 +16,18 @@ from typing import Final
 
 import aiormq
 import structlog
-from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 
-from bridge.brokers.rabbitmq import frames
-from bridge.brokers.rabbitmq.confirms import (
-    Outgoing,
-    Request,
-    TagsByMessageId,
-    settle_in_order,
-)
+from bridge.brokers.rabbitmq.confirms import Outgoing, Request
 from bridge.brokers.rabbitmq.connection import (
     RECOVER_SECONDS,
     connected,
     is_blocked,
     unavailable,
 )
+from bridge.brokers.rabbitmq.group_writer import GroupWriter
 from bridge.errors import (
     BrokerError,
-    PublishError,
     PublishRejected,
     PublishUnconfirmed,
     TopologyMissing,
@@ -74,8 +66,6 @@ class GroupPublisher:
         self._broken = asyncio.Event()
         self._settled = asyncio.Event()
         self._channel: Channel | None = None
-        self._tags = TagsByMessageId("")
-        self._methods: dict[tuple[str, str], bytes] = {}
         self._why_not = "not connected to RabbitMQ"
         self._closing = False
         self._blocked = False
@@ -146,11 +136,9 @@ class GroupPublisher:
         self._broken.clear()
         closing = channel.closing
         closing.add_done_callback(lambda _: self._broken.set())
-        self._tags = TagsByMessageId(uuid.uuid4().hex)
-        channel.message_id_delivery_tag = self._tags
-        settle_in_order(channel)
-        self._methods = {}
-        writing = asyncio.create_task(self._write_forever(channel), name="rabbitmq-writer")
+        writing = asyncio.create_task(
+            self._write_forever(GroupWriter(channel)), name="rabbitmq-writer"
+        )
         writing.add_done_callback(lambda _: self._broken.set())
         self._channel = channel
         self._settled.set()
@@ -176,64 +164,33 @@ class GroupPublisher:
 
     # Writing: only the one writing task.
 
-    async def _write_forever(self, channel: Channel) -> None:
+    async def _write_forever(self, writer: GroupWriter) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._queue and self._has_room:
-                if payload := self._take_group(channel):
-                    await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
+                await writer.write(self._take_group(writer))
 
     @property
     def _has_room(self) -> bool:
         return self._out_messages < WINDOW_MESSAGES and self._out_bytes < WINDOW_BYTES
 
-    def _take_group(self, channel: Channel) -> bytes:
+    def _take_group(self, writer: GroupWriter) -> list[bytes]:
         """Encode what has gathered. A request is written whole or not at all."""
         parts: list[bytes] = []
         size = 0
-        now = asyncio.get_running_loop().time()
         while self._queue and self._has_room and size < GROUP_BYTES:
             request = self._queue.popleft()
             try:
-                heads = [frames.encode_headers(e.message, e.extra) for e in request.entries]
-                frames.check_heads(heads, channel.connection.connection_tune.frame_max)
+                parts += writer.encode(request)
             except PublishRejected as failure:
                 request.fail(failure)
                 continue
-            self._encode(channel, request, heads, parts)
-            request.written = now
             self._out[request] = None
             self._out_messages += len(request.entries)
             self._out_bytes += request.size
             size += request.size
-        return b"".join(parts)
-
-    def _encode(
-        self,
-        channel: Channel,
-        request: Request,
-        heads: list[tuple[bytes, bytes]],
-        parts: list[bytes],
-    ) -> None:
-        number = channel.number
-        frame_max = channel.connection.connection_tune.frame_max
-        for entry, head in zip(request.entries, heads, strict=True):
-            where = entry.exchange, entry.routing_key
-            method = self._methods.get(where)
-            if method is None:
-                method = self._methods[where] = frames.publish_frame(number, *where)
-            channel.delivery_tag += 1
-            tag = channel.delivery_tag
-            channel.confirmations[tag] = request  # type: ignore[assignment]  # counted, not awaited
-            parts.append(method)
-            parts += frames.content_frames(
-                number,
-                frame_max,
-                message_id=self._tags.id_of(tag),
-                head=head,
-                body=entry.message.body,
-            )
+        return parts
 
     # Outcomes.
 
@@ -344,6 +301,3 @@ async def open_publisher(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-
-
-__all__ = ["GroupPublisher", "Outgoing", "PublishError", "open_publisher"]

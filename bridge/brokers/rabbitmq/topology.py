@@ -11,15 +11,16 @@ import aiormq
 import structlog
 
 from bridge.brokers.base import Change
+from bridge.brokers.rabbitmq.changes import command, creation, name_of, other_form, removal
 from bridge.brokers.rabbitmq.connection import (
     RPC_TIMEOUT,
     close_channel,
     connected,
     unavailable,
 )
-from bridge.brokers.rabbitmq.layout import Binding, Exchange, Layout, Queue
+from bridge.brokers.rabbitmq.layout import Binding, Exchange, Layout, Queue, Thing
 from bridge.brokers.rabbitmq.management import Management, open_management
-from bridge.errors import BrokerUnavailable, NotSupported, TopologyMissing
+from bridge.errors import NotSupported, TopologyMissing
 from bridge.settings import Settings
 from bridge.topics import Group
 
@@ -87,7 +88,7 @@ class RabbitTopology:
             if change.action == "create":
                 raise TopologyMissing(
                     f"RabbitMQ has no {change.kind} {change.name} {change.detail}".rstrip()
-                    + f": run {_command(groups)}"
+                    + f": run {command(groups)}"
                 )
 
     async def groups(self) -> Sequence[Group]:
@@ -109,7 +110,7 @@ class RabbitTopology:
 
     async def _steps(
         self, groups: Sequence[Group], *, recorded: bool = True
-    ) -> list[tuple[Change, Exchange | Queue | Binding]]:
+    ) -> list[tuple[Change, Thing]]:
         """What differs, with the thing it is about; `recorded` takes in all recorded groups."""
         everyone = {group.name: group for group in groups}
         if recorded and self._management is not None:
@@ -121,43 +122,41 @@ class RabbitTopology:
 
     async def _steps_by_management(
         self, management: Management, groups: Sequence[Group]
-    ) -> list[tuple[Change, Exchange | Queue | Binding]]:
+    ) -> list[tuple[Change, Thing]]:
         layout = self._layout
         exchanges = await management.exchanges()
         queues = await management.queues(layout.exchange)
         bound = await management.bindings([e.name for e in layout.exchanges()])
-        steps: list[tuple[Change, Exchange | Queue | Binding]] = []
+        steps: list[tuple[Change, Thing]] = []
         for exchange in layout.exchanges():
             if (state := exchanges.get(exchange.name)) is None:
-                steps.append((_creation(exchange), exchange))
+                steps.append((creation(exchange), exchange))
             elif (state.type, state.arguments) != (exchange.type, exchange.arguments):
-                raise TopologyMissing(_other_form("exchange", exchange.name))
+                raise TopologyMissing(other_form("exchange", exchange.name))
         for queue in layout.queues(groups):
             if (there := queues.get(queue.name)) is None:
-                steps.append((_creation(queue), queue))
+                steps.append((creation(queue), queue))
             elif there.arguments != queue.arguments:
-                raise TopologyMissing(_other_form("queue", queue.name))
+                raise TopologyMissing(other_form("queue", queue.name))
         wanted = layout.bindings(groups)
-        steps += [(_creation(b), b) for b in wanted if b not in bound]
+        steps += [(creation(b), b) for b in wanted if b not in bound]
         ours = {queue.name for queue in layout.queues(groups)}
         for extra in sorted(bound - set(wanted), key=lambda b: (b.queue, b.key)):
             if extra.queue in ours:
-                steps.append((_removal(extra), extra))
+                steps.append((removal(extra), extra))
         return steps
 
-    async def _steps_by_asking(
-        self, groups: Sequence[Group]
-    ) -> list[tuple[Change, Exchange | Queue | Binding]]:
+    async def _steps_by_asking(self, groups: Sequence[Group]) -> list[tuple[Change, Thing]]:
         layout = self._layout
-        steps: list[tuple[Change, Exchange | Queue | Binding]] = [
-            (_creation(exchange), exchange)
+        steps: list[tuple[Change, Thing]] = [
+            (creation(exchange), exchange)
             for exchange in layout.exchanges()
             if not await self._there("exchange", exchange.name)
         ]
         new = [q for q in layout.queues(groups) if not await self._there("queue", q.name)]
-        steps += [(_creation(queue), queue) for queue in new]
+        steps += [(creation(queue), queue) for queue in new]
         names = {queue.name for queue in new}
-        steps += [(_creation(b), b) for b in layout.bindings(groups) if b.queue in names]
+        steps += [(creation(b), b) for b in layout.bindings(groups) if b.queue in names]
         return steps
 
     async def _there(self, kind: str, name: str) -> bool:
@@ -181,10 +180,10 @@ class RabbitTopology:
             finally:
                 await close_channel(channel)
 
-    async def _create(self, thing: Exchange | Queue | Binding) -> None:
+    async def _create(self, thing: Thing) -> None:
         channel = await self._channel()
         try:
-            with unavailable(f"create {_name(thing)}"):
+            with unavailable(f"create {name_of(thing)}"):
                 if isinstance(thing, Exchange):
                     await channel.exchange_declare(
                         thing.name,
@@ -202,15 +201,15 @@ class RabbitTopology:
                         thing.queue, thing.exchange, thing.key, timeout=RPC_TIMEOUT
                     )
         except TopologyMissing as error:
-            raise TopologyMissing(f"{error}. {_other_form('thing', _name(thing))}") from error
+            raise TopologyMissing(f"{error}. {other_form('thing', name_of(thing))}") from error
         finally:
             await close_channel(channel)
 
-    async def _unbind(self, thing: Exchange | Queue | Binding) -> None:
+    async def _unbind(self, thing: Thing) -> None:
         if not isinstance(thing, Binding):
             return
         channel = await self._channel()
-        with unavailable(f"unbind {_name(thing)}"):
+        with unavailable(f"unbind {name_of(thing)}"):
             await channel.queue_unbind(thing.queue, thing.exchange, thing.key, timeout=RPC_TIMEOUT)
         await close_channel(channel)
 
@@ -231,38 +230,3 @@ async def open_topology(settings: Settings) -> AsyncIterator[RabbitTopology]:
         connected(settings, "topology") as connection,
     ):
         yield RabbitTopology(Layout(settings), connection, management)
-
-
-def _creation(thing: Exchange | Queue | Binding) -> Change:
-    if isinstance(thing, Exchange):
-        return Change("create", "exchange", thing.name, thing.type)
-    if isinstance(thing, Queue):
-        detail = ", ".join(f"{name}={value}" for name, value in thing.arguments.items())
-        return Change("create", "queue", thing.name, detail)
-    return Change("create", "binding", thing.queue, f"to {thing.exchange} with {thing.key!r}")
-
-
-def _removal(binding: Binding) -> Change:
-    return Change("remove", "binding", binding.queue, f"to {binding.exchange} with {binding.key!r}")
-
-
-def _name(thing: Exchange | Queue | Binding) -> str:
-    return thing.queue if isinstance(thing, Binding) else thing.name
-
-
-def _other_form(kind: str, name: str) -> str:
-    return (
-        f"the {kind} {name} is there in another form than the bridge needs, and cannot be changed "
-        "in place: stop the services, let its group read it empty, delete it by hand, then run "
-        "`bridge topology apply`"
-    )
-
-
-def _command(groups: Sequence[Group]) -> str:
-    built_in = {"crm", "suppression", "alerts"}
-    if all(group.name in built_in for group in groups):
-        return "`bridge topology apply`"
-    return "`bridge topology apply module:consumer` with the consumer you start"
-
-
-__all__ = ["BrokerUnavailable", "RabbitTopology", "open_topology"]
