@@ -1,6 +1,5 @@
 """`bridge dead list`, `show`, `replay`, `discard`: what was set aside for a group."""
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -118,10 +117,13 @@ async def _chosen(letters: "DeadLetters", ids: list[str] | None, *, everything: 
 
 def _with(group: str, act: "Callable[[DeadLetters], Awaitable[T]]") -> T:
     from bridge.brokers import open_broker  # noqa: PLC0415
+    from bridge.cli.running import run_command  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
 
+    settings = load_settings()
+
     async def run() -> T:
-        async with open_broker(load_settings()).dead_letters(group) as letters:
+        async with open_broker(settings).dead_letters(group) as letters:
             return await act(letters)
 
-    return asyncio.run(run())
+    return run_command(settings, run())

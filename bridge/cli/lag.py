@@ -35,6 +35,7 @@ def lag(
       bridge lag --watch 5 --json
     """
     from bridge.brokers import open_broker  # noqa: PLC0415
+    from bridge.cli.running import run_command  # noqa: PLC0415
     from bridge.errors import ConfigurationError  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
 
@@ -57,7 +58,7 @@ def lag(
                 if not json:
                     say("")
 
-    asyncio.run(run())
+    run_command(settings, run())
 
 
 def _rows(

@@ -1,12 +1,27 @@
-"""What every long-running role shares: logging, signals, the loop."""
+"""How commands run: those that end by themselves, and the long-running roles."""
 
 import asyncio
+import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from bridge.logs import configure_logging
 from bridge.settings import Settings
+
+T = TypeVar("T")
+
+
+def run_command(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
+    """Run the work of a command that ends by itself; returns what it returns.
+
+    Log lines go to stderr: stdout is for data. What client libraries say is left out, since the
+    error that ends the command says it too.
+    """
+    configure_logging(settings)
+    logging.getLogger().handlers = [logging.NullHandler()]
+    return asyncio.run(work)
 
 
 def run_role(settings: Settings, role: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -1,6 +1,5 @@
 """`bridge suppression check`, `list`: who must not be contacted."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -107,6 +106,7 @@ def _row(entry: "Entry") -> dict[str, object]:
 
 def _with_store(ask: "Callable[[Store], Awaitable[T]]") -> T:
     """Ask one question of the consumers' database."""
+    from bridge.cli.running import run_command  # noqa: PLC0415
     from bridge.errors import StoreError  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
     from consumers.consumer import Unavailable  # noqa: PLC0415
@@ -119,6 +119,6 @@ def _with_store(ask: "Callable[[Store], Awaitable[T]]") -> T:
             return await ask(store)
 
     try:
-        return asyncio.run(run())
+        return run_command(settings, run())
     except Unavailable as error:
         raise StoreError(f"the consumers' database does not answer: {error}") from error

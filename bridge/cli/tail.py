@@ -1,6 +1,5 @@
 """`bridge tail`: watch what is published."""
 
-import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +32,7 @@ def tail(
       bridge tail --json --bodies -n 10
     """
     from bridge.brokers import open_broker  # noqa: PLC0415
+    from bridge.cli.running import run_command  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
@@ -51,7 +51,7 @@ def tail(
                 if seen == count:
                     return
 
-    asyncio.run(run())
+    run_command(settings, run())
 
 
 def _show(delivery: "Delivery", *, bodies: bool, as_json: bool) -> None:

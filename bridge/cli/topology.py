@@ -1,6 +1,5 @@
 """`bridge topology plan`, `apply`, `remove`: topics, queues, bindings."""
 
-import asyncio
 from typing import Annotated
 
 import msgspec
@@ -47,6 +46,7 @@ def apply(consumers: Consumers = None, *, json: Json = False) -> None:
 def _change(consumers: list[str], *, apply: bool, as_json: bool) -> None:
     from bridge.brokers import open_broker  # noqa: PLC0415
     from bridge.cli.loading import load_groups  # noqa: PLC0415
+    from bridge.cli.running import run_command  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
@@ -60,7 +60,7 @@ def _change(consumers: list[str], *, apply: bool, as_json: bool) -> None:
         if rows and not as_json:
             say(f"{len(rows)} changes {'made' if apply else 'to make: bridge topology apply'}")
 
-    asyncio.run(run())
+    run_command(settings, run())
 
 
 @verbs.command()
@@ -76,6 +76,7 @@ def remove(
       bridge topology remove loyalty
     """
     from bridge.brokers import open_broker  # noqa: PLC0415
+    from bridge.cli.running import run_command  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
@@ -90,4 +91,4 @@ def remove(
         rows = [msgspec.to_builtins(change) for change in changes]
         emit_rows(rows, as_json=json, empty=f"There is no group {group}.")
 
-    asyncio.run(run())
+    run_command(settings, run())

@@ -14,7 +14,7 @@ from bridge.brokers.embedded.leases import living
 from bridge.brokers.embedded.paths import Places, is_there
 from bridge.brokers.embedded.reading import newest
 from bridge.brokers.embedded.schema import APPLY
-from bridge.errors import BrokerUnavailable
+from bridge.errors import BrokerUnavailable, TopologyMissing
 from bridge.settings import Settings
 from bridge.topics import Group
 
@@ -103,10 +103,10 @@ async def open_lag_reader(places: Places, settings: Settings) -> AsyncIterator[E
     """A view on lag.
 
     Raises:
-        BrokerUnavailable: there is no log; says the command.
+        TopologyMissing: there is no log; says the command.
         StorageFailed: it cannot be trusted.
     """
     if not is_there(places.log):
-        raise BrokerUnavailable(f"there is no log {places.log}: {APPLY}")
+        raise TopologyMissing(f"there is no log {places.log}: {APPLY}")
     async with open_database(places.log, "read") as log:
         yield EmbeddedLagReader(places, settings, log)
