@@ -38,6 +38,7 @@ class Publisher(Protocol):
         Raises:
             PublishRejected: certainly nothing of it is stored.
             PublishUnconfirmed: some or all of it may be stored.
+            StorageFailed: the embedded log cannot be trusted any more; nothing further is stored.
         """
 
 
@@ -99,8 +100,9 @@ class Lane(Protocol):
         """Give back everything unacked and stop prefetching, for an outage of unknown length.
 
         The next `receive` starts again at the oldest unacked delivery and gives one at a time
-        until `resume`. Neither the length nor the number of such pauses loses or dead-letters
-        anything, as long as one delivery is not held longer than `hold_limit`.
+        until `resume`; while one is held it does not give another. Neither the length nor the
+        number of such pauses loses or dead-letters anything, as long as one delivery is not held
+        longer than `hold_limit`.
         """
 
     async def resume(self) -> None:
@@ -258,6 +260,7 @@ class Broker(Protocol):
         Raises:
             TopologyMissing: topics are not there; says the command.
             StorageFailed: the embedded log cannot be trusted.
+            BrokerUnavailable: another process writes the embedded log.
         """
 
     def subscriber(self, group: Group) -> AbstractAsyncContextManager[Subscriber]:

@@ -101,7 +101,7 @@ def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
         mounts: the mount table; by default this process's own, and nothing where there is none.
 
     Raises:
-        StorageFailed: it lies on a network file system.
+        ConfigurationError: it lies on a network file system.
     """
     if mounts is None:
         mounts = _MOUNTS.read_text(errors="replace") if _MOUNTS.exists() else ""
@@ -117,7 +117,7 @@ def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
         if real.is_relative_to(point) and len(point.parts) >= len(best.parts):
             best, kind = point, fields[2]
     if kind in _NETWORK:
-        raise StorageFailed(
-            f"{path} lies on {kind}, a network file system, where SQLite loses data: "
-            "use a local disk, or Kafka or RabbitMQ"
+        raise ConfigurationError(
+            f"BRIDGE_BROKER_URL: {path} lies on {kind}, a network file system, where SQLite loses "
+            "data: use a local disk, or Kafka or RabbitMQ"
         )

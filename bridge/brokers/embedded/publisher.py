@@ -22,6 +22,7 @@ from bridge.brokers.embedded.signals import notify, writing
 from bridge.brokers.embedded.writer import Writer
 from bridge.errors import (
     BridgeError,
+    BrokerUnavailable,
     PublishRejected,
     PublishUnconfirmed,
     StorageFailed,
@@ -133,7 +134,9 @@ async def open_publisher(places: Places, settings: Settings) -> AsyncIterator[Em
 
     Raises:
         TopologyMissing: there is no log; says the command.
-        StorageFailed: it cannot be trusted, or another process writes it.
+        StorageFailed: it cannot be trusted.
+        BrokerUnavailable: another process writes it.
+        ConfigurationError: it lies on a network file system.
     """
     if not is_there(places.log):
         raise TopologyMissing(f"there is no log {places.log}: {APPLY}")
@@ -192,7 +195,8 @@ def _only_writer(places: Places) -> Iterator[_Lock]:
     """Hold the lock of the log's writer.
 
     Raises:
-        StorageFailed: another process holds it.
+        BrokerUnavailable: another process holds it; it may end.
+        StorageFailed: it cannot be locked at all.
     """
     try:
         handle = os.open(places.lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _PRIVATE)
@@ -204,7 +208,7 @@ def _only_writer(places: Places) -> Iterator[_Lock]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.pread(handle, 100, 0).decode("ascii", "replace").strip()
-            raise StorageFailed(
+            raise BrokerUnavailable(
                 f"{places.log} is written by another process ({holder or 'unknown'}): one ingress "
                 "for each embedded log; use Kafka or RabbitMQ for several"
             ) from error

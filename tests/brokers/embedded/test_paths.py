@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.brokers.embedded.paths import places_of, refuse_network_file_system
-from bridge.errors import ConfigurationError, StorageFailed
+from bridge.errors import ConfigurationError
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
@@ -45,7 +45,7 @@ def test_urls_that_name_no_file_are_refused(url: str) -> None:
 
 @pytest.mark.parametrize("path", ["/mnt/data/bridge.db", "/mnt/two words/a/bridge.db"])
 def test_network_file_systems_are_refused(path: str) -> None:
-    with pytest.raises(StorageFailed, match="network file system"):
+    with pytest.raises(ConfigurationError, match="network file system"):
         refuse_network_file_system(Path(path), MOUNTS)
 
 
