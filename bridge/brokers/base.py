@@ -97,7 +97,7 @@ class Lane(Protocol):
         """
 
     async def suspend(self) -> None:
-        """Give back everything unacked and stop prefetching, for an outage of unknown length.
+        """Put aside everything unacked and stop prefetching, for an outage of unknown length.
 
         The next `receive` starts again at the oldest unacked delivery and gives one at a time
         until `resume`; while one is held it does not give another. Neither the length nor the
