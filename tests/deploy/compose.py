@@ -19,10 +19,14 @@ Service = dict[str, Any]
 
 
 class Compose:
-    """Runs `docker compose config` in a folder that holds nothing but our file and a .env."""
+    """Runs `docker compose config` in a folder that holds nothing but our file and a .env.
+
+    Attributes:
+        binary: Docker Compose itself.
+    """
 
     def __init__(self, binary: Path) -> None:
-        self._binary = binary
+        self.binary = binary
 
     def services(
         self,
@@ -44,7 +48,7 @@ class Compose:
                 (folder / ".env").write_text(dotenv, encoding="utf-8")
             options = [option for profile in profiles for option in ("--profile", profile)]
             done = subprocess.run(
-                [str(self._binary), *options, "config", "--format", "json"],
+                [str(self.binary), *options, "config", "--format", "json"],
                 cwd=folder,
                 # Not our own environment: a COMPOSE_ or BRIDGE_ variable of it would count.
                 env={"PATH": os.environ["PATH"], "HOME": name, **(environment or {})},
