@@ -22,12 +22,15 @@ format: $(VENV)/installed-dev
 	@$(BIN)/ruff format $(SOURCES)
 	@$(BIN)/ruff check --fix $(SOURCES)
 
-# The pinned sets, with hashes: requirements.txt for the image, requirements-dev.txt for CI.
+# The pinned sets, with hashes: requirements.txt for the image, requirements-dev.txt for CI,
+# requirements-build.txt for building the wheel.
 requirements: $(VENV)/installed-dev
 	@$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
 	    --extra postgres --output-file requirements.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
 	    --allow-unsafe --extra postgres --extra dev --output-file requirements-dev.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
+	    --allow-unsafe --build-deps-for wheel --only-build-deps --output-file requirements-build.txt pyproject.toml
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

@@ -6,6 +6,7 @@ A consumer's tables are made by files of its own in `consumers/migrations/versio
 import threading
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from bridge.errors import SchemaOutOfDate
+from bridge.errors import SchemaOutOfDate, StoreError
 from consumers.engine import READ_ONLY, database_url, file_of, make_engine, store_errors
 
 # Any number; all releases must use the same: two that start at once wait for each other.
@@ -63,7 +64,7 @@ def upgrade(url: str) -> Sequence[Revision]:
     """
     address = database_url(url)
     if (file := file_of(address)) is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(file)
     engine = make_engine(address, sqlite_busy_seconds=_UPGRADE_SECONDS)
     try:
         with _ONE_AT_A_TIME, store_errors(), engine.begin() as connection:
@@ -100,6 +101,15 @@ def plan(url: str) -> Plan:
             return _plan(connection.execution_options(**{READ_ONLY: True}))
     finally:
         engine.dispose()
+
+
+def _make_private(file: Path) -> None:
+    """Make the file, and its folder, where absent: addresses lie in it, so only we may read it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+    except OSError as error:
+        raise StoreError(f"cannot make {file}: {error.strerror}") from error
 
 
 def verify(connection: Connection) -> None:

@@ -62,9 +62,9 @@ async def _run(
 
 
 def _greet(settings: "Settings", ports: "Ports") -> None:
-    from bridge.cli.webhook_url import webhook_url  # noqa: PLC0415
+    from bridge.cli.webhook_url import local_base, webhook_url  # noqa: PLC0415
 
-    public = settings.public_url or f"http://{settings.host}:{ports.public}"
+    public = settings.public_url or local_base(settings.host, ports.public)
     url = webhook_url(settings, public)
     where = settings.broker_url.get_secret_value()
     scheme, _, rest = where.partition("://")
@@ -92,6 +92,7 @@ def _greet(settings: "Settings", ports: "Ports") -> None:
         say(f"  {paint(f'{command:<26}', 'cyan')} {does}")
     say("")
     say(f"Broker   {broker}")
-    say(f"Metrics  http://{settings.admin_host}:{ports.admin}/metrics, /health/ready beside it")
+    admin = local_base(settings.admin_host, ports.admin)
+    say(f"Metrics  {admin}/metrics, {admin}/health/ready")
     say("Ctrl-C ends it cleanly.", style="dim")
     say("")

@@ -60,5 +60,11 @@ def local_url(settings: "Settings") -> str:
             )
         token = TOKEN_FILE.read_text(encoding="utf-8").strip()
         settings = settings.model_copy(update={"tokens": SecretStr(token)})
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104
-    return webhook_url(settings, f"http://{host}:{settings.port}")
+    return webhook_url(settings, local_base(settings.host, settings.port))
+
+
+def local_base(host: str, port: int) -> str:
+    """Scheme, host and port at which a person on this machine reaches what listens on `host`."""
+    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - recognised, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData, text
 
-from bridge.errors import SchemaOutOfDate
+from bridge.errors import SchemaOutOfDate, StoreError
 from consumers import ledger
 from consumers.alerts import state as alerts_tables
 from consumers.crm import state as crm_tables
@@ -148,3 +148,18 @@ def test_another_application_s_migrations_in_the_same_database_are_left_alone(
         found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
         assert found.all() == ["theirs"]
     engine.dispose()
+
+
+def test_only_its_owner_may_read_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "consumers.db"
+
+    upgrade(f"sqlite:///{file}")
+
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match=r"cannot make .*consumers\.db"):
+        upgrade(f"sqlite:///{tmp_path}/file/consumers.db")
