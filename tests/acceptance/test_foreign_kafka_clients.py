@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.acceptance.installation import Installation
     from tests.services.kafka import Kafka
 
-PARTITIONS = 4
+PARTITIONS = 5
+"""No power of two: with one, the sign of the hash would not show."""
 CONTACTS = 40
 on_kafka = pytest.mark.parametrize("system", ["kafka"], indirect=True)
 
@@ -40,6 +41,7 @@ class Record(NamedTuple):
 
 
 async def run_ingress(installation: Installation) -> None:
+    installation.environment["BRIDGE_KAFKA_PARTITIONS"] = str(PARTITIONS)
     installation.run("topology", "apply")
     await asyncio.to_thread(installation.start_ingress)
 
