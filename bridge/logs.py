@@ -27,7 +27,12 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=colours)]
+        # The renderer's own tracebacks show local variables: addresses, passwords.
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=colours, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if console
         else [
             structlog.processors.format_exc_info,

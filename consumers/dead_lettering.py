@@ -28,7 +28,7 @@ def dead_letter(
         attempts: how many there were.
         first: when the first began.
     """
-    reason = _UNSAFE.sub(" ", str(error)).strip()[:_MAX_REASON] or type(error).__name__
+    reason = _UNSAFE.sub(" ", _text(error)).strip()[:_MAX_REASON] or type(error).__name__
     why = (
         (wire.DEAD_REASON, reason),
         (wire.DEAD_ERROR, type(error).__name__),
@@ -43,5 +43,14 @@ def dead_letter(
         topic=delivery.message.topic,
         key=delivery.message.key,
         body=delivery.message.body,
-        headers=kept + tuple((name, text.encode()) for name, text in why),
+        headers=kept
+        + tuple((name, text.encode("utf-8", "backslashreplace")) for name, text in why),
     )
+
+
+def _text(error: BaseException) -> str:
+    """What the exception says; a `__str__` that fails itself must not cost the dead letter."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a stranger's code
+        return ""

@@ -176,19 +176,34 @@ class Handling:
                     await registration.handler(notifications[0])
                     return [None]
                 results = await registration.handler(notifications)
-        except Exception as error:  # noqa: BLE001 - any failure of a handler is an outcome
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled us: the handler awaited something that was cancelled.
+            error = RuntimeError("the handler was cancelled by something it awaited")
+            return [error] * len(works)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - any failure is an outcome
             return [error] * len(works)
         finally:
             self._seconds.observe(time.perf_counter() - started)
-        if results is None:
-            return [None] * len(works)
-        if len(results) != len(works):
-            wrong = TypeError(
-                f"on_batch handler of {self._consumer.name} returned {len(results)} outcomes "
-                f"for {len(works)} notifications"
-            )
-            return [wrong] * len(works)
-        return list(results)
+        return _outcomes_of_batch(results, len(works))
+
+
+def _outcomes_of_batch(results: object, count: int) -> Sequence[BaseException | None]:
+    """What a batch handler returned, one for each; a TypeError for all where it makes no sense."""
+    if results is None:
+        return [None] * count
+    if isinstance(results, Sequence) and len(results) == count:
+        outcomes = [one for one in results if one is None or isinstance(one, BaseException)]
+        if len(outcomes) == count:
+            return outcomes
+    wrong = TypeError(
+        f"an on_batch handler returns None, or for each of its {count} notifications None or an "
+        f"exception; this one returned {type(results).__name__}"
+        + (f" of {len(results)}" if isinstance(results, Sequence) else "")
+    )
+    return [wrong] * count
 
 
 def _segments(works: Sequence[Work]) -> Iterator[Sequence[Work]]:

@@ -23,6 +23,9 @@ from consumers.outage import Outage, wait_unless
 _log = structlog.get_logger()
 _FIRST_PROBE: Final = 1.0
 """Seconds after which an outage is probed first."""
+_TAKE_UP_AGAIN: Final = 0.5
+"""Seconds before a lane whose work broke off is taken up again."""
+_PROBE_RECEIVE: Final = 30.0
 _RECEIVE: Final = 32
 """Deliveries in one hand-over to single handlers: few enough to end within a drain."""
 
@@ -38,30 +41,59 @@ class LaneLoop:
         lane: in the hands of this replica.
         group: what it shares with the other lanes.
         dead: the group's dead letters.
+        probe_receive: seconds to wait for the delivery that probes an outage: it may have gone
+            meanwhile, by retention.
     """
 
-    def __init__(self, lane: Lane, group: GroupRun, dead: DeadLetters) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        group: GroupRun,
+        dead: DeadLetters,
+        *,
+        probe_receive: float = _PROBE_RECEIVE,
+    ) -> None:
         self._lane = lane
         self._group = group
         self._dead = dead
+        self._probe_receive = probe_receive
         self._handling = Handling(group.consumer, group.settings, lane.over)
         registrations = group.consumer.registrations.values()
         self._limit = max(_RECEIVE, *(registration.size for registration in registrations))
         self._fill_wait = max(registration.wait for registration in registrations)
 
     async def run(self) -> None:
-        """Return when the lane is over, having closed it."""
+        """Return when the lane is over, or the group stops; then it is closed."""
         try:
-            while await self._admitted() and (deliveries := await self._receive()):
-                cause = await self._settle(deliveries)
-                if cause is not None:
-                    await self._sit_out(cause)
-        except LaneLost:
-            _log.info("lane_lost", group=self._group.name, lane=self._lane.number)
-        except _UnfinishedError:
-            pass  # the lane is over, or the group stops: the rest is delivered again
+            while not self._ended():
+                try:
+                    await self._work()
+                except LaneLost as error:
+                    _log.info(
+                        "lane_lost",
+                        group=self._group.name,
+                        lane=self._lane.number,
+                        why=str(error),
+                    )
+                except _UnfinishedError:
+                    pass
+                if not self._ended():
+                    # It is ours still, with deliveries in hand: take it up at the oldest of them.
+                    await wait_unless(self._lane.over, _TAKE_UP_AGAIN)
+                    await self._lane.suspend()
+                    await self._lane.resume()
         finally:
             await self._lane.close()
+
+    def _ended(self) -> bool:
+        return self._lane.over.is_set() or self._group.dead_letter_run.is_set()
+
+    async def _work(self) -> None:
+        """Round after round until the lane is over."""
+        while await self._admitted() and (deliveries := await self._receive()):
+            cause = await self._settle(deliveries)
+            if cause is not None:
+                await self._sit_out(cause)
 
     async def _admitted(self) -> bool:
         """Wait while another lane sits out an outage of the whole group. False: lane over."""
@@ -95,18 +127,18 @@ class LaneLoop:
             Why it cannot go on for now, or None when all of them are settled.
 
         Raises:
-            _UnfinishedError: some are not settled and will not be tried here. This lane must take
-                no more: an ack of later deliveries would ack these too.
+            _UnfinishedError: some are not settled, and nobody knows why it should wait. This lane
+                must not take the next ones: their ack would ack these too.
         """
         outcomes = await self._handling.outcomes(deliveries)
-        cause: Unavailable | None = None
+        # Whichever of them met the outage: what stands before it may be left because of it.
+        cause = next((one.cause for one in outcomes if isinstance(one, Down)), None)
         settled = 0
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
-            if isinstance(outcome, Dead):
-                cause = await self._set_aside(delivery, outcome)
-            elif isinstance(outcome, Down):
-                cause = outcome.cause
-            if cause is not None or not isinstance(outcome, Done | Dead):
+            if not isinstance(outcome, Done | Dead):
+                break
+            if isinstance(outcome, Dead) and (full := await self._set_aside(delivery, outcome)):
+                cause = full
                 break
             settled += 1
             self._group.count(delivery, outcome)
@@ -146,7 +178,7 @@ class LaneLoop:
             self._group.pause(-1)
 
     async def _probe(self, cause: Unavailable, outage: Outage) -> bool:
-        """Try the oldest delivery again and again. True: it is settled. False: the lane is over."""
+        """Try the oldest delivery again and again. True: settled or gone. False: lane over."""
         lane = self._lane
         held: Sequence[Delivery] = ()
         held_since = 0.0
@@ -166,7 +198,11 @@ class LaneLoop:
                 await lane.suspend()
                 held = ()
             if not held:
-                held = await lane.receive(1)
+                try:
+                    async with asyncio.timeout(self._probe_receive):
+                        held = await lane.receive(1)
+                except TimeoutError:
+                    return True
                 held_since = time.monotonic()
             if not held:
                 return False

@@ -1,10 +1,12 @@
 """The token and the URL that the sender posts to."""
 
+import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.errors import ConfigurationError
+from bridge.tokens import parse_tokens
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -25,13 +27,44 @@ def with_kept_token(settings: "Settings") -> "Settings":
         return settings
     try:
         if not TOKEN_FILE.exists():
-            TOKEN_FILE.parent.mkdir(parents=True, exist_ok=True)
-            TOKEN_FILE.touch(mode=0o600)
-            TOKEN_FILE.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
-        token = TOKEN_FILE.read_text(encoding="utf-8").strip()
+            _keep(secrets.token_urlsafe(32))
     except OSError as error:
         raise ConfigurationError(f"cannot keep a token: {error}; set BRIDGE_TOKENS") from error
-    return settings.model_copy(update={"tokens": SecretStr(token)})
+    return settings.model_copy(update={"tokens": SecretStr(_kept())})
+
+
+def _keep(token: str) -> None:
+    """Write the file whole or not at all: an empty one would be no secret."""
+    TOKEN_FILE.parent.mkdir(parents=True, exist_ok=True)
+    draft = TOKEN_FILE.with_suffix(f".{os.getpid()}")
+    handle = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(handle)
+    draft.replace(TOKEN_FILE)
+
+
+def _kept() -> str:
+    """The kept token.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no token.
+    """
+    try:
+        token = TOKEN_FILE.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {TOKEN_FILE}: {error}; set BRIDGE_TOKENS") from error
+    try:
+        usable = bool(parse_tokens(token))
+    except ConfigurationError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"{TOKEN_FILE} holds no usable token: remove it and `bridge up` makes another, "
+            "or set BRIDGE_TOKENS"
+        )
+    return token
 
 
 def webhook_url(settings: "Settings", base: str) -> str:
@@ -58,8 +91,7 @@ def local_url(settings: "Settings") -> str:
             raise ConfigurationError(
                 "no token: set BRIDGE_TOKENS as the ingress has it, or name the URL with --to"
             )
-        token = TOKEN_FILE.read_text(encoding="utf-8").strip()
-        settings = settings.model_copy(update={"tokens": SecretStr(token)})
+        settings = settings.model_copy(update={"tokens": SecretStr(_kept())})
     return webhook_url(settings, local_base(settings.host, settings.port))
 
 
