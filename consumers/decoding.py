@@ -23,11 +23,12 @@ def decode(body: bytes) -> dict[str, Any]:
     """Read one notification's body.
 
     Of duplicate keys the last wins. A byte order mark is passed over. Lone surrogates and U+0000
-    become U+FFFD: an opt-out is not lost because a first name is garbled.
+    become U+FFFD, and a number past the range of a float stays text: an opt-out is not lost
+    because a first name is garbled.
 
     Raises:
-        Undecodable: not UTF-8, not JSON, not an object, a number past the range of a float,
-            an integer of thousands of digits, or nested past `MAX_DEPTH`.
+        Undecodable: not UTF-8, not JSON, not an object, an integer of thousands of digits, or
+            nested past `MAX_DEPTH`.
     """
     try:
         text = body.removeprefix(_BOM).decode("utf-8")
@@ -53,18 +54,16 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
-def _finite(text: str) -> float:
+def _number(text: str) -> float | str:
     number = float(text)
-    if math.isinf(number):
-        raise ValueError("a number past the range of a float")
-    return number
+    return text if math.isinf(number) else number
 
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
 
 
-_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)
+_DECODER: Final = json.JSONDecoder(parse_float=_number, parse_constant=_no_number)
 
 
 def _check_depth(value: object) -> None:

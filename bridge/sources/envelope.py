@@ -97,6 +97,12 @@ class _Usual(msgspec.Struct, gc=False):
     prose_type: str | None = msgspec.field(name="Type", default=None)
 
 
+# Escape by escape, so that an escaped backslash before a `u` is none; whole pairs are kept.
+_LONE_SURROGATE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|[\s\S])"
+)
+
 _decode_usual = msgspec.json.Decoder(_Usual).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -113,15 +119,18 @@ def read_envelope(element: bytes) -> Envelope:
     try:
         usual = _decode_usual(element)
     except msgspec.ValidationError:
-        return _read_lenient(element)
+        return _read_lenient(element, element)
     except msgspec.DecodeError:
-        raise Malformed(Reason.NOT_JSON) from None
+        # Half of a surrogate pair is JSON all the same; only the decoder refuses it.
+        if (mended := _LONE_SURROGATE.sub(_mend, element)) == element:
+            raise Malformed(Reason.NOT_JSON) from None
+        return _read_lenient(mended, element)
     except RecursionError:
         raise Malformed(Reason.TOO_DEEP) from None
     type_ = usual.prose_type if usual.type is None else usual.type
     # A mark spelled in another casing must not turn a test into a real notification.
     if type_ is None or (not usual.test and b'"istest"' in element.lower()):
-        return _read_lenient(element)
+        return _read_lenient(element, element)
     subject = b"%d" % usual.contact.id
     return Envelope(
         type=_usable_type(type_),
@@ -134,8 +143,13 @@ def read_envelope(element: bytes) -> Envelope:
     )
 
 
-def _read_lenient(element: bytes) -> Envelope:
-    fields = _named_fields(element)
+def _mend(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape["lone"] else escape[0]
+
+
+def _read_lenient(readable: bytes, element: bytes) -> Envelope:
+    """By every rule above; `readable` is the element, or a copy that the decoder takes."""
+    fields = _named_fields(readable)
     contact = _identifier(_named_fields_or_none(fields.get("ContactID")).get("idContact"))
     project = _identifier(fields.get("idProject"))
     company = _identifier(fields.get("idCompany"))

@@ -9,8 +9,7 @@ class Reason(StrEnum):
     NOT_UTF_8 = "not-utf-8"
     """Body or element: bytes that are not UTF-8. UTF-16 is one of these."""
     NOT_JSON = "not-json"
-    """Body: no array that could be split. Element: not JSON as RFC 8259 has it, lone surrogates
-    and NaN included."""
+    """Body: no array that could be split. Element: not JSON as RFC 8259 has it; NaN is not."""
     TOO_MANY_ELEMENTS = "too-many-elements"
     """Body: an array of more than `json_scanner.MAX_ELEMENTS`."""
     TOO_COMPLEX = "too-complex"

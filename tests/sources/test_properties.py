@@ -155,4 +155,7 @@ def test_the_strict_and_the_lenient_reading_agree(made: dict[str, Any]) -> None:
         except Malformed as malformed:
             return malformed.reason
 
-    assert outcome(envelope.read_envelope) == outcome(envelope._read_lenient)
+    def lenient(element: bytes) -> Any:
+        return envelope._read_lenient(element, element)
+
+    assert outcome(envelope.read_envelope) == outcome(lenient)

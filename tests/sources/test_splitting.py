@@ -36,10 +36,6 @@ def sized(size: int) -> bytes:
 
 
 BROKEN: Final = {
-    "lone surrogate": (b'{"type":"contact_optout","x":"\\ud800"}', "not-json"),
-    "lone surrogate before more": (b'{"type":"contact_optout","x":"\\ud800 more"}', "not-json"),
-    "surrogates the wrong way round": (b'{"type":"a","x":"\\ude00\\ud83d"}', "not-json"),
-    "surrogate in a name": (b'{"type":"a","\\udfff":1}', "not-json"),
     "surrogate as UTF-8": (b'{"type":"a","x":"\xed\xa0\x80"}', "not-utf-8"),
     "Latin-1": (b'{"type":"contact_optout","x":"\xe9t\xe9"}', "not-utf-8"),
     "Latin-1 before a quote": (b'{"type":"contact_optout","x":"caf\xe9"}', "not-utf-8"),
@@ -166,6 +162,37 @@ def test_several_broken_elements_are_malformed_each_for_its_own_reason() -> None
 
     assert [message.body for message in messages] == elements
     assert [reason(message) for message in messages] == [why for _, why in BROKEN.values()]
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        rb'{"type":"contact_optout","x":"\ud800"}',
+        rb'{"type":"contact_optout","x":"\uD800 more"}',
+        rb'{"type":"contact_optout","x":"\ude00\ud83d"}',
+        rb'{"type":"contact_optout","\udfff":1}',
+        rb'{"type":"contact_optout","x":"\\\ud800"}',
+    ],
+)
+def test_a_lone_surrogate_is_json_and_costs_no_opt_out(element: bytes) -> None:
+    good = b'{"type":"contact_created"}'
+
+    messages = post(b"[" + good + b"," + element + b"]")
+
+    assert [message.topic for message in messages] == [
+        "notifications.contact_created",
+        "notifications.contact_optout",
+    ]
+    assert messages[1].body == element
+    assert messages[1].text("ce_id") == sha256(element).decode()
+
+
+def test_surrogates_in_the_envelope_are_replaced_and_pairs_are_kept() -> None:
+    element = rb'{"type":"contact_optout","EventUniqueID":"a\ud83d\ude00\ud83d\\ud800"}'
+
+    [message] = post(b"[" + element + b"]")
+
+    assert message.text("ce_id") == "a\U0001f600\ufffd\\ud800"
 
 
 @pytest.mark.parametrize("name", WHOLE)
