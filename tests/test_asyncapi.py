@@ -143,7 +143,12 @@ def test_its_headers_are_the_constants(document: dict[str, Any]) -> None:
     assert set(properties(document, schemas["MalformedHeaders"])) == (
         ordinary | others | {wire.CE_MALFORMEDREASON}
     )
-    assert set(properties(document, schemas["DeadLetterHeaders"])) == header_names("DEAD_")
+    # These two are the Kafka adapter's own: its record has another key and topic.
+    on_dead_letters = header_names("DEAD_") | {"bridge_topic", "bridge_key"}
+    assert set(properties(document, schemas["DeadLetterHeaders"])) == on_dead_letters
+    assert set(properties(document, schemas["RabbitMQDeadLetterHeaders"])) == {
+        name.replace("_", "-", 1) for name in header_names("DEAD_") | {"bridge_topic"}
+    }
     assert set(properties(document, schemas["ReplayHeaders"])) == {wire.REPLAYED_TIME}
     on_rabbitmq = {name.replace("ce_", "ce-", 1) for name in header_names("CE_")}
     assert set(properties(document, schemas["RabbitMQHeaders"])) == (
