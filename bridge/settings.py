@@ -80,7 +80,8 @@ class Settings(BaseSettings):
     """`http://user:password@host:15672`; needed for topology verification and lag."""
 
     embedded_lanes: int = Field(4, ge=1, le=64)
-    embedded_retention_days: float = Field(14, gt=0)
+    embedded_retention_days: float = Field(14, gt=0, le=30)
+    """30 at most: so long the consumers remember which notifications they have handled."""
     embedded_max_bytes: int | None = Field(None, ge=1024 * 1024)
     embedded_min_free_bytes: int = Field(256 * 1024 * 1024, ge=0)
 

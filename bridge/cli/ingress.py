@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.brokers.base import Broker
+    from bridge.errors import StorageFailed
+    from bridge.ingress.health import Health
     from bridge.ingress.server import Ports
     from bridge.settings import Settings
 
@@ -45,6 +47,7 @@ async def take_webhooks(
     broker: "Broker",
     stop: "asyncio.Event",
     on_start: "Callable[[Ports], None]",
+    health: "Health | None" = None,
 ) -> None:
     """The ingress until `stop`, its publisher closed last.
 
@@ -52,7 +55,6 @@ async def take_webhooks(
     ended would be started again and again, and hide why.
     """
     from bridge.errors import StorageFailed  # noqa: PLC0415
-    from bridge.ingress.closed import serve_closed  # noqa: PLC0415
     from bridge.ingress.server import serve  # noqa: PLC0415
     from bridge.sources.dialog_insight import DialogInsight  # noqa: PLC0415
 
@@ -61,10 +63,34 @@ async def take_webhooks(
         try:
             publisher = await stack.enter_async_context(broker.publisher())
         except StorageFailed as error:
-            say(f"error: {error}", style="red")
-            say("Every webhook is answered 503 until this is mended.", style="red")
-            await serve_closed(
-                settings, reason=str(error), source=source, stop=stop, on_start=on_start
-            )
+            await refuse_webhooks(settings, error, stop, on_start)
             return
-        await serve(settings, publisher=publisher, source=source, stop=stop, on_start=on_start)
+        await serve(
+            settings,
+            publisher=publisher,
+            source=source,
+            stop=stop,
+            health=health,
+            on_start=on_start,
+        )
+
+
+async def refuse_webhooks(
+    settings: "Settings",
+    error: "StorageFailed",
+    stop: "asyncio.Event",
+    on_start: "Callable[[Ports], None]",
+) -> None:
+    """Answer 503 to everything until `stop`: the store cannot be used, and an operator decides."""
+    from bridge.ingress.closed import serve_closed  # noqa: PLC0415
+    from bridge.sources.dialog_insight import DialogInsight  # noqa: PLC0415
+
+    say(f"error: {error}", style="red")
+    say("Every webhook is answered 503 until this is mended.", style="red")
+    await serve_closed(
+        settings,
+        reason=str(error),
+        source=DialogInsight(settings.topics),
+        stop=stop,
+        on_start=on_start,
+    )

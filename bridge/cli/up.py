@@ -7,6 +7,7 @@ from bridge.cli.output import paint, say
 
 if TYPE_CHECKING:
     from bridge.brokers.base import Broker
+    from bridge.ingress.health import Health
     from bridge.ingress.server import Ports
     from bridge.settings import Settings
     from consumers.consumer import Consumer
@@ -39,15 +40,27 @@ async def _run(
     settings: "Settings", broker: "Broker", consumers: "list[Consumer]", stop: asyncio.Event
 ) -> None:
     """Topology, then all roles; the ingress drains before its publisher closes."""
-    from bridge.cli.ingress import take_webhooks  # noqa: PLC0415
-    from consumers.worker import Worker  # noqa: PLC0415
+    from bridge.cli.ingress import refuse_webhooks, take_webhooks  # noqa: PLC0415
+    from bridge.errors import StorageFailed  # noqa: PLC0415
+    from bridge.ingress.health import Health  # noqa: PLC0415
 
-    async with broker.topology() as topology:
-        await topology.apply([consumer.group for consumer in consumers])
+    def greet(ports: "Ports") -> None:
+        _greet(settings, ports)
 
+    try:
+        async with broker.topology() as topology:
+            await topology.apply([consumer.group for consumer in consumers])
+    except StorageFailed as error:
+        await refuse_webhooks(settings, error, stop, greet)
+        return
+    groups: dict[str, str] = {}
+    health = Health(lambda: {"groups": groups})
     roles = [
-        take_webhooks(settings, broker, stop, lambda ports: _greet(settings, ports)),
-        *(Worker(consumer, broker, settings).run(stop) for consumer in consumers),
+        take_webhooks(settings, broker, stop, greet, health),
+        *(
+            _consume(settings, broker, each, stop, health=health, groups=groups)
+            for each in consumers
+        ),
     ]
     tasks = [asyncio.ensure_future(role) for role in roles]
     try:
@@ -59,6 +72,34 @@ async def _run(
     for result in results:
         if isinstance(result, BaseException):
             raise result
+
+
+async def _consume(
+    settings: "Settings",
+    broker: "Broker",
+    consumer: "Consumer",
+    stop: asyncio.Event,
+    *,
+    health: "Health",
+    groups: dict[str, str],
+) -> None:
+    """One consumer, its state shown beside the ingress's.
+
+    A store that it cannot trust stops the ingress too, which stays to say so: no further 200.
+    """
+    from bridge.errors import StorageFailed  # noqa: PLC0415
+    from consumers.worker import State, Worker  # noqa: PLC0415
+
+    def show(state: State) -> None:
+        groups[consumer.name] = state
+
+    try:
+        await Worker(consumer, broker, settings, on_state=show).run(stop)
+    except StorageFailed as error:
+        show("stopped")
+        health.fail(str(error), restart_helps=False)
+        say(f"error: {error}", style="red")
+        await stop.wait()
 
 
 def _greet(settings: "Settings", ports: "Ports") -> None:

@@ -75,7 +75,8 @@ async def serve(
         publisher: open; stays open.
         source: whose webhooks to take.
         stop: set when the ingress is to end.
-        health: what the admin port shows; one is made by default.
+        health: what the admin port shows, and to whose details the age of the last confirmed
+            write is added; one is made by default.
         admin: the application of the admin port; by default `admin_app(health)`.
         on_start: called once with the bound ports when both accept connections.
 
@@ -105,11 +106,14 @@ async def open_ingress(
 
     Arguments and errors are those of `serve`.
     """
+    health = health or Health()
+    of_the_role = health.details
 
     def details() -> Mapping[str, object]:
-        return {"seconds_since_last_confirmed_write": age(publisher.last_confirmed)}
+        age_of_write = age(publisher.last_confirmed)
+        return {"seconds_since_last_confirmed_write": age_of_write, **of_the_role()}
 
-    health = health or Health(details)
+    health.details = details
     tokens = settings.named_tokens
     admission = Admission(
         max_body_bytes=settings.max_body_bytes,

@@ -78,6 +78,9 @@ class Crm:
         newer = await self._store.read(lambda c: _not_yet_told(c, notification, change))
         if newer is None:
             return
+        if self._log_only:
+            self._say(newer)
+            return
         if newer.fields:
             await self._tell(newer)
         noted = await self._store.once(GROUP, notification, lambda c: state.record(c, newer))
@@ -94,12 +97,14 @@ class Crm:
         else:
             _log.info("crm_rehearsal", sent=False, method=request.method, bytes=len(request.body))
 
+    def _say(self, change: Change) -> None:
+        """Without a CRM: what would be sent. Nothing is noted, so that a replay can send it yet."""
+        request = self._profile.request(change)
+        slots = [field.slot for field in change.fields]
+        _log.info("crm_would_send", method=request.method, id=change.event_id, slots=slots)
+
     async def _tell(self, change: Change) -> None:
         request = self._profile.request(change)
-        if self._log_only:
-            slots = [field.slot for field in change.fields]
-            _log.debug("crm_would_send", method=request.method, id=change.event_id, slots=slots)
-            return
         try:
             answer = await self._client.exchange(request)
             failure = self._profile.outcome(change, answer)

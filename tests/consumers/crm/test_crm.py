@@ -252,14 +252,21 @@ async def test_a_test_notification_that_would_be_rejected_says_so(
     assert any("idContact" in line.get("would_reject", "") for line in logs)
 
 
-async def test_without_an_address_it_says_so_once_and_keeps_its_state(sqlite_url: str) -> None:
+async def test_without_an_address_it_shows_what_it_would_send_and_a_replay_can_send_it_yet(
+    crm: CrmServer, sqlite_url: str
+) -> None:
     with capture_logs() as logs:
         async with running(sqlite_url, "") as handle:
             await handle(modified("e1", T, First="Ann"))
             await handle(modified("e2", T + HOUR, First="Anna"))
 
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["crm_log_only"]
-    assert (await rows(sqlite_url))[1] == 2
+    assert [line["id"] for line in logs if line["event"] == "crm_would_send"] == ["e1", "e2"]
+    assert "Anna" not in str(logs)
+
+    async with running(sqlite_url, crm.url) as handle:
+        await handle(modified("e2", T + HOUR, First="Anna"))
+    assert len(crm.requests) == 1
 
 
 async def test_logs_and_reasons_hold_neither_token_nor_personal_data(
