@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import pytest
 from bridge.cli.output import ANSWER_IS_NO, INTERRUPTED, MISUSED, UNREACHABLE
 from bridge.sources import samples
 from bridge.topics import KNOWN_TYPES
+from tests.acceptance.foreign import need
 from tests.acceptance.terminal import COMMAND_SECONDS, START_SECONDS, Terminal, end
 from tests.services.waiting import until
 
@@ -69,11 +69,10 @@ def test_the_first_run_prints_the_url_keeps_its_token_and_ends_with_ctrl_c(
 def test_the_samples_of_the_guide_change_nothing_and_the_same_for_real_take_effect(
     terminal: Terminal,
 ) -> None:
+    need("curl")
     process, url = terminal.up("up")
 
     # when: the guide's samples as they stand, with curl and with our own command
-    if shutil.which("curl") is None:
-        pytest.fail("needs curl: apt-get install curl", pytrace=False)
     for type_ in KNOWN_TYPES:
         body = terminal.folder / f"{type_}.json"
         body.write_bytes(samples.sample(type_))
