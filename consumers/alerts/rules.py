@@ -6,7 +6,6 @@ for each project, notification type and kind of error. A complaint is alerted ev
 Quarantines are not counted: the sender raises a bounce for the same failed mailing.
 """
 
-import re
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Final
 
@@ -19,11 +18,6 @@ STEPS: Final = (1, 10, 100, 1000, 10000)
 
 FRESH: Final = timedelta(hours=24)
 """Older than this is recorded but not alerted: a replay of last week must wake nobody."""
-
-_ENHANCED: Final = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?!\.?\d)")  # no address
-_BASIC: Final = re.compile(r"(?:^|;)\s*([245])\d\d\b")  # a reply begins with it
-# RFC 3463 calls a full mailbox permanent; senders retry it, for people empty their mailboxes.
-_SOFT_ALL_THE_SAME: Final = frozenset({("5", "2", "2")})
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -71,30 +65,3 @@ def day_of(at: datetime, zone: tzinfo) -> date:
 def is_fresh(at: datetime, *, now: datetime) -> bool:
     """Whether something that happened at `at` may still wake somebody."""
     return now - at <= FRESH
-
-
-def hardness(code: str, diagnostic: str, *, invalid_mailbox: bool) -> str:
-    """`hard`, `soft` or `unknown`, by the status code and not by BounceType.
-
-    The guide leaves BounceType's two words undefined, so the RFC 3463 code decides: the one in
-    `BounceCode`, else the one in the server's words, else the class of the basic SMTP reply.
-
-    Args:
-        code: BounceCode as sent.
-        diagnostic: dsnDiag as sent.
-        invalid_mailbox: isInvalidMailbox; true settles it.
-    """
-    if invalid_mailbox:
-        return "hard"
-    for text in (code, diagnostic):
-        if match := _ENHANCED.search(text):
-            if match.groups() in _SOFT_ALL_THE_SAME:
-                return "soft"
-            return _CLASSES[match[1]]
-    for text in (code, diagnostic):
-        if match := _BASIC.search(text):
-            return _CLASSES[match[1]]
-    return "unknown"
-
-
-_CLASSES: Final = {"2": "unknown", "4": "soft", "5": "hard"}

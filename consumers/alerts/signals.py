@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from consumers.alerts.rules import Signal, hardness
+from consumers.alerts.rules import Signal
+from consumers.bounces import hardness
 from consumers.notifications import (
     ContactComplaint,
     Notification,

@@ -14,7 +14,6 @@ An entry is therefore the greatest of the statements made on it, and `apply` is 
 order, any number of times, gives the same state.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from consumers.bounces import hardness
 from consumers.columns import key_text
 from consumers.notifications import (
     ContactComplaint,
@@ -38,9 +38,6 @@ from consumers.values import find, mapping, text
 
 ALL: Final = "*"
 """The scope of everything."""
-
-# Neither inside a longer number nor inside an IP address.
-_ENHANCED_CODE: Final = re.compile(r"(?<![\d.])([245])\.\d{1,3}\.\d{1,3}(?![\d.]*\d)")
 
 
 class Kind(StrEnum):
@@ -176,18 +173,6 @@ def apply(state: State, statements: Iterable[Statement]) -> dict[Key, Statement]
     return after
 
 
-def is_hard(bounce: SendingBounce) -> bool:
-    """Whether a bounce is final: an enhanced code 5.x.x, or an invalid mailbox.
-
-    Not by BounceType, whose two words the guide leaves undefined. Its own sample carries 5.1.1
-    with isInvalidMailbox false.
-    """
-    for source in (bounce.error.code, bounce.error.diagnostic):
-        if found := _ENHANCED_CODE.search(source):
-            return found[1] == "5" or bounce.error.is_invalid_mailbox is True
-    return bounce.error.is_invalid_mailbox is True
-
-
 def _subjects(
     notification: Notification, reason: Reason, email_field: str
 ) -> Iterator[tuple[Kind, str]]:
@@ -239,4 +224,7 @@ def _(_notification: ContactQuarantine) -> Iterable[_Saying]:
 
 @_says.register
 def _(notification: SendingBounce) -> Iterable[_Saying]:
-    return [(ALL, Reason.HARD_BOUNCE if is_hard(notification) else Reason.SOFT_BOUNCE, True)]
+    error = notification.error
+    invalid = error.is_invalid_mailbox is True
+    final = hardness(error.code, error.diagnostic, invalid_mailbox=invalid) == "hard"
+    return [(ALL, Reason.HARD_BOUNCE if final else Reason.SOFT_BOUNCE, True)]

@@ -18,7 +18,6 @@ from consumers.suppression.rules import (
     Reason,
     apply,
     decide,
-    is_hard,
     sightings,
 )
 from tests.consumers.messages import message, notification, optin_info, utc
@@ -165,6 +164,8 @@ def test_without_an_address_the_contact_is_suppressed_and_the_other_way_round() 
         ({"BounceCode": "4.2.2", "isInvalidMailbox": True}, True),
         ({"BounceCode": "4.2.2", "dsnDiag": "smtp;550 5.1.1 no such user"}, False),
         ({"dsnDiag": "smtp;550 5.1.1 no such user"}, True),
+        ({"dsnDiag": "smtp;550 no such user"}, True),
+        ({"BounceCode": "5.2.2", "dsnDiag": "smtp;552 5.2.2 mailbox full"}, False),
         ({"dsnDiag": "smtp;450 4.7.1 try later, not 5.1.1"}, False),
         ({"dsnDiag": "host 5.1.1.1 said no", "isInvalidMailbox": None}, False),
         ({"dsnDiag": "blocked: 15.1.1"}, False),
@@ -174,12 +175,11 @@ def test_without_an_address_the_contact_is_suppressed_and_the_other_way_round() 
         ({}, False),
     ],
 )
-def test_a_bounce_is_hard_by_its_enhanced_code_or_an_invalid_mailbox(
+def test_a_bounce_is_hard_by_its_status_code_or_an_invalid_mailbox(
     *, info: dict[str, object], hard: bool
 ) -> None:
     item = bounce(**info)
     assert isinstance(item, SendingBounce)
-    assert is_hard(item) is hard
     assert active([item]) == ({("jo@example.com", ALL, "hard_bounce")} if hard else set())
     assert [s.reason for s in said(item)] == [Reason.HARD_BOUNCE if hard else Reason.SOFT_BOUNCE]
 
