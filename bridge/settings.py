@@ -97,7 +97,8 @@ class Settings(BaseSettings):
     outage_max_delay: float = Field(60.0, gt=0)
     """The longest wait between probes while the outside is down (`Unavailable`)."""
     dead_letter_run: int = Field(20, ge=1)
-    """So many dead letters in a row stop the group: a bad release must not empty a topic."""
+    """So many in a row that fail to the last attempt stop the group: a bad release must not empty
+    a topic into the dead letters. Those rejected for what they hold do not count."""
     consume_drain_timeout: float = Field(20.0, gt=0)
 
     email_field: str = "f_EMail"
@@ -113,6 +114,18 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _in_any_casing(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _with_scheme(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("begin it with https:// or http://")
+        return value
 
     @field_validator("extra_types", mode="before")
     @classmethod

@@ -35,6 +35,9 @@ class Unavailable(Exception):
         reason: what is down, for the log and the operator.
         retry_after: seconds to wait before the next probe; None leaves it to the worker's backoff.
         scope: `partition` pauses the lane of this notification, `group` all lanes of this replica.
+
+    Raises:
+        TypeError, ValueError: retry_after or scope is something else.
     """
 
     def __init__(
@@ -45,6 +48,10 @@ class Unavailable(Exception):
         scope: Literal["partition", "group"] = "partition",
     ) -> None:
         super().__init__(reason)
+        if retry_after is not None and not isinstance(retry_after, int | float):
+            raise TypeError(f"retry_after: seconds as a number, not {retry_after!r}")
+        if scope not in ("partition", "group"):
+            raise ValueError(f'scope: "partition" or "group", not {scope!r}')
         self.reason = reason
         self.retry_after = retry_after
         self.scope = scope

@@ -7,8 +7,9 @@ import structlog
 from bridge import telemetry
 from bridge.brokers.base import Delivery
 from bridge.settings import Settings
-from consumers.consumer import Consumer
+from consumers.consumer import Consumer, Reject
 from consumers.handling import Dead, Done
+from consumers.notifications import Undecodable
 from consumers.outage import Gate
 
 _log = structlog.get_logger()
@@ -24,7 +25,8 @@ class GroupRun:
 
     Attributes:
         gate: shut while the outside is down for the whole group.
-        dead_letter_run: set when so many dead letters came in a row that no more may be taken.
+        dead_letter_run: set when so many deliveries failed to the last attempt in a row, none
+            handled between them, that no more may be taken.
         paused_lanes: how many lanes wait for the outside.
     """
 
@@ -55,11 +57,17 @@ class GroupRun:
             error=error,
             attempts=outcome.attempts,
         )
+        if delivery.message.is_test or isinstance(outcome.error, Reject | Undecodable):
+            # A verdict on the data, or a rehearsal: neither says that this release is broken, and
+            # a sender with bad data must not stop the suppression list.
+            return
         self._dead_in_a_row += 1
         if self._dead_in_a_row >= self.settings.dead_letter_run:
             self._stop()
 
     def _stop(self) -> None:
+        if self.dead_letter_run.is_set():
+            return
         _log.critical(
             "group_stopped",
             group=self.name,

@@ -66,7 +66,7 @@ def show(group: Group, ids: Ids = None) -> None:
 
 
 @verbs.command()
-def replay(group: Group, ids: Ids = None, *, all_: All = False) -> None:
+def replay(group: Group, ids: Ids = None, *, all_: All = False, json: Json = False) -> None:
     """Hand dead letters back to their group.
 
     Examples:
@@ -77,7 +77,10 @@ def replay(group: Group, ids: Ids = None, *, all_: All = False) -> None:
     async def act(letters: "DeadLetters") -> int:
         return await letters.replay(await _chosen(letters, ids, everything=all_))
 
-    say(f"{_with(group, act)} replayed to {group}.", style="green")
+    replayed = _with(group, act)
+    if json:
+        emit_json({"group": group, "replayed": replayed})
+    say(f"{replayed} replayed to {group}.", style="green")
 
 
 @verbs.command()
@@ -87,6 +90,7 @@ def discard(
     *,
     all_: All = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
 ) -> None:
     """Remove dead letters for good.
 
@@ -99,7 +103,10 @@ def discard(
     async def act(letters: "DeadLetters") -> int:
         return await letters.discard(await _chosen(letters, ids, everything=all_))
 
-    say(f"{_with(group, act)} discarded.", style="green")
+    discarded = _with(group, act)
+    if json:
+        emit_json({"group": group, "discarded": discarded})
+    say(f"{discarded} discarded.", style="green")
 
 
 async def _read(letters: "DeadLetters") -> "list[DeadLetter]":

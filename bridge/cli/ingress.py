@@ -26,15 +26,9 @@ def ingress() -> None:
     """
     from bridge.brokers import open_broker  # noqa: PLC0415
     from bridge.cli.running import run_role  # noqa: PLC0415
-    from bridge.errors import ConfigurationError  # noqa: PLC0415
     from bridge.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
-    if not settings.named_tokens:
-        raise ConfigurationError(
-            "BRIDGE_TOKENS is not set: anybody could post. Make a token with: "
-            'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
-        )
 
     def ready(ports: "Ports") -> None:
         say(f"Taking webhooks on port {ports.public}; health and metrics on {ports.admin}.")
@@ -54,16 +48,21 @@ async def take_webhooks(
     With a store that is corrupt at start it answers 503 and waits for an operator: a process that
     ended would be started again and again, and hide why.
     """
-    from bridge.errors import StorageFailed  # noqa: PLC0415
+    from bridge.errors import ConfigurationError, StorageFailed  # noqa: PLC0415
     from bridge.ingress.server import serve  # noqa: PLC0415
     from bridge.sources.dialog_insight import DialogInsight  # noqa: PLC0415
 
+    if not settings.named_tokens:
+        raise ConfigurationError(
+            "BRIDGE_TOKENS is not set: anybody could post. Make a token with: "
+            'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+        )
     source = DialogInsight(settings.topics)
     async with AsyncExitStack() as stack:
         try:
             publisher = await stack.enter_async_context(broker.publisher())
         except StorageFailed as error:
-            await refuse_webhooks(settings, error, stop, on_start)
+            await refuse_webhooks(settings, error, stop)
             return
         await serve(
             settings,
@@ -79,7 +78,6 @@ async def refuse_webhooks(
     settings: "Settings",
     error: "StorageFailed",
     stop: "asyncio.Event",
-    on_start: "Callable[[Ports], None]",
 ) -> None:
     """Answer 503 to everything until `stop`: the store cannot be used, and an operator decides."""
     from bridge.ingress.closed import serve_closed  # noqa: PLC0415
@@ -88,9 +86,5 @@ async def refuse_webhooks(
     say(f"error: {error}", style="red")
     say("Every webhook is answered 503 until this is mended.", style="red")
     await serve_closed(
-        settings,
-        reason=str(error),
-        source=DialogInsight(settings.topics),
-        stop=stop,
-        on_start=on_start,
+        settings, reason=str(error), source=DialogInsight(settings.topics), stop=stop
     )

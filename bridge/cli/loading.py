@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -61,11 +62,25 @@ def _import(module_name: str, name: str) -> object:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        raise ConfigurationError(
-            f"{name}: no module {module_name!r} in {Path.cwd()} or among the installed packages"
-        ) from error
+        if error.name == module_name:
+            raise ConfigurationError(
+                f"{name}: no module {module_name!r} in {Path.cwd()} or among the installed packages"
+            ) from error
+        raise _broken(name, error) from error
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: Exception) -> ConfigurationError:
+    """A module that cannot be imported: where it broke, in the stranger's own file."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename} line {error.lineno}"
+    else:
+        where = f"{frame.filename} line {frame.lineno}"
+    return ConfigurationError(f"{name}: {where}: {type(error).__name__}: {error}")
 
 
 def load_groups(names: Sequence[str], settings: "Settings") -> "list[Group]":

@@ -38,8 +38,12 @@ def check(
       bridge suppression check jane.doe@example.com
       bridge suppression check jane.doe@example.com --scope newsletter --json
     """
+    from bridge.errors import ConfigurationError  # noqa: PLC0415
     from consumers.suppression.list import check as ask  # noqa: PLC0415
 
+    if "@" not in address:
+        # "May be sent to" would be the answer to a typing error.
+        raise ConfigurationError(f"{address!r} is no e-mail address")
     verdict = _with_store(lambda store: ask(store, address, project=project))
     sendable = verdict.sendable(scope, project=project)
     if json:

@@ -1,6 +1,8 @@
 """`bridge up`: everything in one process, for the first run and for small installations."""
 
 import asyncio
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 from bridge.cli.output import paint, say
@@ -51,7 +53,7 @@ async def _run(
         async with broker.topology() as topology:
             await topology.apply([consumer.group for consumer in consumers])
     except StorageFailed as error:
-        await refuse_webhooks(settings, error, stop, greet)
+        await refuse_webhooks(settings, error, stop)
         return
     groups: dict[str, str] = {}
     health = Health(lambda: {"groups": groups})
@@ -122,15 +124,16 @@ def _greet(settings: "Settings", ports: "Ports") -> None:
             style="dim",
         )
     say("")
+    program = "bridge" if shutil.which("bridge") else sys.argv[0]
     say("In another terminal:")
     for command, does in (
-        ("bridge send --all", "the eight kinds of notification, marked as tests: nothing changes"),
-        ("bridge send --all --real", "the same for real: watch them take effect"),
-        ("bridge tail", "notifications as they are published"),
-        ("bridge lag", "how far each consumer is behind"),
-        ("bridge suppression list", "who must not be contacted"),
+        ("send --all", "the eight kinds of notification, marked as tests: nothing changes"),
+        ("send --all --real", "the same for real: watch them take effect"),
+        ("tail", "notifications as they are published"),
+        ("lag", "how far each consumer is behind"),
+        ("suppression list", "who must not be contacted"),
     ):
-        say(f"  {paint(f'{command:<26}', 'cyan')} {does}")
+        say(f"  {paint(f'{program} {command:<24}', 'cyan')} {does}")
     say("")
     say(f"Broker   {broker}")
     admin = local_base(settings.admin_host, ports.admin)

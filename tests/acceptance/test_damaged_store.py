@@ -12,6 +12,7 @@ import pytest
 
 from tests.acceptance.installation import Installation
 from tests.acceptance.sender import Sender, real
+from tests.consumers.crm.server import CrmServer, Failure, crm_server
 from tests.services.waiting import eventually, until
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ def embedded(workspace: Workspace, prefix: str) -> Iterator[Installation]:
     made = Installation(workspace, "sqlite:///var/bridge.db", prefix=prefix)
     yield made
     made.close()
+
+
+@pytest.fixture
+def crm() -> Iterator[CrmServer]:
+    with crm_server() as server:
+        yield server
 
 
 def answers(installation: Installation) -> bool:
@@ -67,18 +74,21 @@ async def test_a_log_found_corrupt_is_answered_with_503_by_a_live_process_that_s
 
 
 async def test_a_group_that_stopped_is_shown_and_webhooks_are_taken_all_the_same(
-    embedded: Installation,
+    embedded: Installation, crm: CrmServer
 ) -> None:
-    # given: dead letters stop a group at once, and a contact that the CRM consumer must reject
-    embedded.environment["BRIDGE_DEAD_LETTER_RUN"] = "1"
+    # given: a CRM that is in the way of one contact, whatever is tried
+    crm.always = Failure(status=409)
+    embedded.environment |= {
+        "BRIDGE_CRM_URL": crm.url,
+        "BRIDGE_RETRY_ATTEMPTS": "1",
+        "BRIDGE_DEAD_LETTER_RUN": "1",
+    }
     embedded.start("up")
     until(lambda: answers(embedded), "the start")
-    nameless = real("contact_created")
-    nameless["ContactID"] = {"f_EMail": "jane.doe@example.com"}
     sender = Sender(embedded.url)
 
     async with httpx2.AsyncClient() as client:
-        await sender.deliver(client, [nameless])
+        await sender.deliver(client, [real("contact_created")])
 
         async def shown() -> bool:
             ready = await client.get(f"http://127.0.0.1:{embedded.admin_port}/health/ready")

@@ -65,9 +65,12 @@ def test_a_consumer_of_ones_own_is_found_in_the_working_directory(shell: Shell, 
     assert '"name": "loyalty"' in ended.out
 
 
-def test_a_consumer_that_fails_when_imported_shows_its_own_error(shell: Shell) -> None:
+def test_a_consumer_that_cannot_be_imported_is_told_in_one_line_with_the_place(
+    shell: Shell,
+) -> None:
     (shell.folder / "broken.py").write_text("import not_installed_anywhere\n")
     ended = shell.run("consume", "broken:consumer")
-    assert ended.code == output.FAILED
+    assert ended.code == output.MISUSED
+    assert "broken.py line 1: ModuleNotFoundError" in ended.err
     assert "not_installed_anywhere" in ended.err
-    assert 'File "' in ended.err
+    assert len(ended.err.splitlines()) == 1

@@ -319,16 +319,24 @@ async def test_a_lane_that_waits_for_the_outside_can_be_drained_at_once(scene: S
     assert await scene.waiting(consumer) == 1
 
 
-async def test_a_run_of_dead_letters_stops_the_group_and_leaves_the_rest(scene: Scene) -> None:
+def broken_release(*, works: Callable[[str], bool]) -> Consumer:
+    """A consumer whose handler fails on every notification but those that work."""
     consumer = Consumer("loyalty")
 
-    @consumer.on(CREATED)
-    async def refuse(notification: Notification) -> None:
-        raise Reject(notification.id)
+    @consumer.on(CREATED, tests=True)
+    async def fail(notification: Notification) -> None:
+        if not works(notification.id):
+            raise ZeroDivisionError
 
+    return consumer
+
+
+async def test_a_run_of_dead_letters_stops_the_group_and_leaves_the_rest(scene: Scene) -> None:
+    consumer = broken_release(works=lambda _: False)
     await scene.apply(consumer)
     await scene.publish(*(f"n{number}" for number in range(50)), key="1|1")
-    async with scene.running(consumer, dead_letter_run=5) as worker:
+
+    async with scene.running(consumer, dead_letter_run=5, retry_attempts=1) as worker:
 
         async def stopped() -> bool:
             return worker.state == "stopped"
@@ -340,18 +348,30 @@ async def test_a_run_of_dead_letters_stops_the_group_and_leaves_the_rest(scene: 
 
 
 async def test_a_success_in_between_ends_a_run_of_dead_letters(scene: Scene) -> None:
-    consumer = Consumer("loyalty")
+    consumer = broken_release(works=lambda id_: int(id_) % 3 == 0)
 
-    @consumer.on(CREATED)
-    async def refuse_most(notification: Notification) -> None:
-        if int(notification.id) % 3:
-            raise Reject(notification.id)
-
-    async with scene.running(consumer, dead_letter_run=3):
+    async with scene.running(consumer, dead_letter_run=3, retry_attempts=1):
         await scene.publish(*(str(number) for number in range(20)), key="1|1")
         await scene.until_all_acked(consumer)
 
     assert len(await scene.dead("loyalty")) == 13
+
+
+async def test_bad_data_and_tests_are_set_aside_without_stopping_the_group(scene: Scene) -> None:
+    rejecting = Consumer("loyalty")
+
+    @rejecting.on(CREATED, tests=True)
+    async def judge(notification: Notification) -> None:
+        if notification.is_test:
+            raise ZeroDivisionError
+        raise Reject("no contact")
+
+    async with scene.running(rejecting, dead_letter_run=2, retry_attempts=1):
+        await scene.publish(*(f"r{number}" for number in range(5)), key="1|1")
+        await scene.publish(*(f"t{number}" for number in range(5)), key="1|1", test=True)
+        await scene.until_all_acked(rejecting)
+
+    assert len(await scene.dead("loyalty")) == 10
 
 
 async def test_a_dead_letter_that_cannot_be_stored_is_not_acked(scene: Scene) -> None:
