@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import uuid
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,9 +33,12 @@ AService = TypeVar("AService", bound=Service)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed of this run: $BRIDGE_TEST_SEED, else a random one."""
+    """Choose the seed of this run: $BRIDGE_TEST_SEED, else a random one; hear Ctrl-C."""
     given = os.environ.get("BRIDGE_TEST_SEED")
     config.stash[SEED] = int(given) if given else random.SystemRandom().getrandbits(32)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background of a shell: without this, no child of ours would hear Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
