@@ -94,12 +94,13 @@ class KafkaLane:
         for delivery in deliveries:
             tp, offset = delivery.token
             positions[tp] = max(positions.get(tp, 0), offset + 1)
-        done = {delivery.token for delivery in deliveries}
-        while self._unacked and self._unacked[0].token in done:
-            self._unacked.popleft()
         if self.closed.is_set():
             raise LaneLost(f"lane {self._number} was closed")
         await self._commit(positions)
+        # Only now: where the commit failed they are unacked still, and `suspend` brings them back.
+        done = {delivery.token for delivery in deliveries}
+        while self._unacked and self._unacked[0].token in done:
+            self._unacked.popleft()
 
     async def suspend(self) -> None:
         """See `Lane`. What is unacked lies in memory still: it goes back to the front."""
