@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from bridge import message as wire
-from bridge.cli.output import emit_json, emit_rows, say
+from bridge.cli.output import FAILED, emit_json, emit_rows, say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bridge.brokers.base import DeadLetter, DeadLetters
+    from bridge.brokers.base import Broker, DeadLetter, DeadLetters
 
 T = TypeVar("T")
 
@@ -77,10 +77,7 @@ def replay(group: Group, ids: Ids = None, *, all_: All = False, json: Json = Fal
     async def act(letters: "DeadLetters") -> int:
         return await letters.replay(await _chosen(letters, ids, everything=all_))
 
-    replayed = _with(group, act)
-    if json:
-        emit_json({"group": group, "replayed": replayed})
-    say(f"{replayed} replayed to {group}.", style="green")
+    _report(group, _with(group, act), ids, as_json=json, word="replayed")
 
 
 @verbs.command()
@@ -103,10 +100,7 @@ def discard(
     async def act(letters: "DeadLetters") -> int:
         return await letters.discard(await _chosen(letters, ids, everything=all_))
 
-    discarded = _with(group, act)
-    if json:
-        emit_json({"group": group, "discarded": discarded})
-    say(f"{discarded} discarded.", style="green")
+    _report(group, _with(group, act), ids, as_json=json, word="discarded")
 
 
 async def _read(letters: "DeadLetters") -> "list[DeadLetter]":
@@ -122,6 +116,34 @@ async def _chosen(letters: "DeadLetters", ids: list[str] | None, *, everything: 
     return [letter.id for letter in await _read(letters)] if everything else list(ids or ())
 
 
+async def _refuse_unknown(broker: "Broker", group: str) -> None:
+    """A misspelt group must not look like one without dead letters."""
+    from bridge.errors import ConfigurationError, NotSupported, TopologyMissing  # noqa: PLC0415
+
+    try:
+        async with broker.topology() as topology:
+            known = sorted(each.name for each in await topology.groups())
+    except NotSupported:
+        return
+    if not known:
+        raise TopologyMissing("no group is there yet: run `bridge topology apply`")
+    if group not in known:
+        raise ConfigurationError(f"no group {group!r}: there is {', '.join(known)}")
+
+
+def _report(group: str, done: int, ids: list[str] | None, *, as_json: bool, word: str) -> None:
+    """How many were replayed or discarded; exit code 1 where some of the ids are not there."""
+    if as_json:
+        emit_json({"group": group, word: done})
+    say(f"{done} {word}.", style="green" if done else None)
+    if ids and done < len(set(ids)):
+        say(
+            f"{len(set(ids)) - done} of these ids are not there: see `bridge dead list`",
+            style="red",
+        )
+        raise typer.Exit(FAILED)
+
+
 def _with(group: str, act: "Callable[[DeadLetters], Awaitable[T]]") -> T:
     from bridge.brokers import open_broker  # noqa: PLC0415
     from bridge.cli.running import run_command  # noqa: PLC0415
@@ -130,7 +152,9 @@ def _with(group: str, act: "Callable[[DeadLetters], Awaitable[T]]") -> T:
     settings = load_settings()
 
     async def run() -> T:
-        async with open_broker(settings).dead_letters(group) as letters:
+        broker = open_broker(settings)
+        await _refuse_unknown(broker, group)
+        async with broker.dead_letters(group) as letters:
             return await act(letters)
 
     return run_command(settings, run())

@@ -183,3 +183,21 @@ def test_a_verb_or_option_that_does_not_exist_is_misuse(
     assert ended.code == output.MISUSED
     assert ended.out == ""
     assert "Traceback" not in ended.err
+
+
+def test_a_group_that_is_not_there_is_told_from_one_without_dead_letters(shell: Shell) -> None:
+    assert shell.run("topology", "apply").code == 0
+    refused(shell.run("dead", "list", "cmr"), output.MISUSED, "alerts, crm, suppression")
+    assert shell.run("dead", "list", "crm").code == 0
+
+
+@pytest.mark.parametrize("command", [("replay",), ("discard", "--yes")])
+def test_ids_that_are_not_there_are_counted_and_told(
+    shell: Shell, command: tuple[str, ...]
+) -> None:
+    assert shell.run("topology", "apply").code == 0
+    verb, *options = command
+    ended = shell.run("dead", verb, "crm", "no-such-id", "--json", *options)
+    assert ended.code == output.FAILED
+    assert "1 of these ids are not there" in ended.err
+    assert ended.out.strip().endswith("0}")
