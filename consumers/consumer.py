@@ -1,7 +1,7 @@
 """What a person who writes a consumer touches: `Consumer`, and the outcomes of a handler."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, TypeVar
 
@@ -11,8 +11,6 @@ from bridge.errors import ConfigurationError
 from bridge.topics import Group
 from consumers.notifications import Notification
 
-Handler = Callable[[Any], Awaitable[None]]
-BatchHandler = Callable[[Sequence[Any]], Awaitable["Sequence[BaseException | None] | None"]]
 _H = TypeVar("_H", bound=Callable[..., Awaitable[Any]])
 
 

@@ -159,9 +159,7 @@ class GroupPublisher:
         """Take no more; wait until everything is answered, at most `FLUSH_TIMEOUT`."""
         self._closed = True
         deadline = time.monotonic() + FLUSH_TIMEOUT
-        while (
-            self._sealed or self._open.batches or self.handover.busy
-        ) and time.monotonic() < deadline:
+        while self._busy() and time.monotonic() < deadline:
             self.handover.wake.set()
             await asyncio.sleep(_TICK / 10)
         self.handover.give_up("the publisher was closed")
