@@ -91,10 +91,13 @@ class Api:
             base_url=f"http://{url.hostname}:{url.port}/api",
             auth=(url.username or "", url.password or ""),
             timeout=20,
+            # It closes idle connections when it likes, also the one a request is sent on.
+            limits=httpx2.Limits(max_keepalive_connections=0),
         )
 
     async def ask(self, verb: str, path: str, body: object = None) -> Any:
-        answer = await self._client.request(verb, path, content=json.dumps(body or {}))
+        content = None if body is None else json.dumps(body)
+        answer = await self._client.request(verb, path, content=content)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

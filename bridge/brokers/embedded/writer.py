@@ -101,6 +101,10 @@ class Writer:
                     self._commit(group)
                 if self.failed is None and self._retention.due:
                     self._retain()
+        except BaseException as error:
+            # A bug of ours: without the thread every publish would wait for its deadline.
+            self.failed = StorageFailed(f"writing the log ended: {error!r}")
+            raise
         finally:
             self._refuse_rest()
             self._close()

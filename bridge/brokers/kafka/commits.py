@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from bridge.errors import LaneLost
+
+_RETRY_SECONDS: Final = 1.0
 
 _log = structlog.get_logger()
 
@@ -62,19 +65,20 @@ class Commits:
             _tell(sent + self._waiters, LaneLost("the subscriber ended"))
 
     async def _attempt(self, positions: dict[TopicPartition, int]) -> LaneLost | None:
-        try:
-            await self._send(positions)
-        except (CommitFailedError, IllegalStateError) as error:
-            # The whole generation is over for this member, so for all its lanes.
-            lost = LaneLost("the group was rebalanced meanwhile")
-            lost.__cause__ = error
-            return lost
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, and others go on
-            _log.warning("kafka_commit_failed", error=str(error))
-            lost = LaneLost(f"Kafka refused the commit: {error}")
-            lost.__cause__ = error
-            return lost
-        return None
+        while self._owned().issuperset(positions):
+            try:
+                await self._send(positions)
+            except (CommitFailedError, IllegalStateError) as error:
+                # The whole generation is over for this member, so for all its lanes.
+                lost = LaneLost("the group was rebalanced meanwhile")
+                lost.__cause__ = error
+                return lost
+            except Exception as error:  # noqa: BLE001 - ours still: their acks wait
+                _log.warning("kafka_commit_failed", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return None
+        return LaneLost("the partition went to another replica")
 
 
 def _tell(waiters: list[asyncio.Future[None]], failure: LaneLost | None) -> None:

@@ -74,7 +74,9 @@ class KafkaLane:
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """See `Lane`."""
-        while not self._waiting and not self._over.is_set():
+        while not self._over.is_set() and (
+            not self._waiting or (self._suspended and self._unacked)
+        ):
             self._arrived.clear()
             await self._arrived.wait()
         if self._over.is_set():
@@ -96,11 +98,16 @@ class KafkaLane:
             positions[tp] = max(positions.get(tp, 0), offset + 1)
         if self.closed.is_set():
             raise LaneLost(f"lane {self._number} was closed")
-        await self._commit(positions)
+        try:
+            await self._commit(positions)
+        except LaneLost:
+            self.finish()
+            raise
         # Only now: where the commit failed they are unacked still, and `suspend` brings them back.
         done = {delivery.token for delivery in deliveries}
         while self._unacked and self._unacked[0].token in done:
             self._unacked.popleft()
+        self._arrived.set()
 
     async def suspend(self) -> None:
         """See `Lane`. What is unacked lies in memory still: it goes back to the front."""
@@ -112,6 +119,7 @@ class KafkaLane:
     async def resume(self) -> None:
         """See `Lane`."""
         self._suspended = False
+        self._arrived.set()
         self._ask_for_more()
 
     async def close(self) -> None:

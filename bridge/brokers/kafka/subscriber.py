@@ -57,6 +57,7 @@ class KafkaSubscriber:
         self._ended = False
         self._consumer: AIOKafkaConsumer | None = None
         self._commits = Commits(self._commit, self._owned)
+        self._failure: BaseException | None = None
 
     async def lanes(self) -> AsyncIterator[Lane]:
         """See `Subscriber`."""
@@ -64,6 +65,16 @@ class KafkaSubscriber:
             if not lane.over.is_set():
                 lane.given = True
                 yield lane
+        if self._failure is not None:
+            raise BrokerUnavailable(
+                f"the replica of {self._group_id} broke off: {self._failure!r}"
+            ) from self._failure
+
+    def fail(self, running: "asyncio.Task[None]") -> None:
+        """The task that polls has ended: without it nothing comes, so whoever waits must hear."""
+        if not running.cancelled() and (failure := running.exception()) is not None:
+            self._failure = failure
+            self.end()
 
     def end(self) -> None:
         """See `Subscriber`."""
@@ -168,6 +179,8 @@ class KafkaSubscriber:
                 # Fetched before the lane is there: fetch it again.
                 with suppress(IllegalStateError):
                     consumer.seek(tp, records[0].offset)
+                    if lane is not None:
+                        consumer.pause(tp)  # nothing more is taken from it in this generation
                 continue
             lane.feed([delivery_of(record) for record in records])
         if not batches:
@@ -195,8 +208,15 @@ class KafkaSubscriber:
     async def _drop_consumer(self) -> None:
         consumer, self._consumer = self._consumer, None
         await self.revoked()
-        if consumer is not None:
+        if consumer is None:
+            return
+        try:
             await within(CLOSE_TIMEOUT, consumer.stop())
+        except (Exception, asyncio.CancelledError) as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            # The old client is given up whatever it says; the new one is what counts.
+            _log.warning("kafka_consumer_not_closed", group=self._group_id, error=str(error))
 
     async def _commit(self, positions: dict[TopicPartition, int]) -> None:
         while (consumer := self._consumer) is not None:
@@ -238,6 +258,7 @@ async def open_subscriber(
     subscriber = KafkaSubscriber(settings, group_id=group_id, topics=topics)
     await subscriber.start()
     running = asyncio.create_task(subscriber.run(), name="kafka-subscriber")
+    running.add_done_callback(subscriber.fail)
     try:
         yield subscriber
     finally:

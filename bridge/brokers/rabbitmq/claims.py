@@ -128,7 +128,7 @@ class Claims:
         for number in numbers:
             queue = self._layout.shard_queue(self._group, number)
             with unavailable(f"consume from {queue}"):
-                channel = await connection.channel(publisher_confirms=False)
+                channel = await connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
                 lane = RabbitLane(
                     number,
                     queue,
@@ -151,7 +151,7 @@ class Claims:
         """
         try:
             async with connected(self._settings, f"group {self._group} hello") as connection:
-                channel = await connection.channel(publisher_confirms=True)
+                channel = await connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=True)
                 for queue in queues:
                     await channel.basic_publish(
                         b"",

@@ -103,7 +103,7 @@ async def _close(connection: aiormq.Connection, transport: _Transport) -> None:
     try:
         if connection.is_opened:
             # A cancelled close is what a connection rejects its own futures with.
-            with suppress(*LibraryError, asyncio.CancelledError):
+            with suppress(*LibraryError), _not_cancelled():
                 await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT)
     finally:
         transport.cut()
@@ -111,7 +111,7 @@ async def _close(connection: aiormq.Connection, transport: _Transport) -> None:
 
 async def close_channel(channel: aiormq.abc.AbstractChannel) -> None:
     """Close a channel: the broker takes back what is not acked, in order. Never raises."""
-    with suppress(*LibraryError):
+    with suppress(*LibraryError), _not_cancelled():
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await channel.close()
 
@@ -129,6 +129,17 @@ def is_blocked(connection: aiormq.abc.AbstractConnection) -> bool:
 
 
 @contextmanager
+def _not_cancelled() -> Iterator[None]:
+    """The library rejects its own futures with `CancelledError`; only ours may cancel a task."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is None or task.cancelling():
+            raise
+        raise ConnectionError("the connection ended") from error
+
+
+@contextmanager
 def unavailable(doing: str) -> Iterator[None]:
     """Turn the library's failures into ours, cause kept.
 
@@ -140,7 +151,8 @@ def unavailable(doing: str) -> Iterator[None]:
         BrokerUnavailable: the broker could not be reached, or refused.
     """
     try:
-        yield
+        with _not_cancelled():
+            yield
     except BrokerError:
         raise
     except (ChannelNotFoundEntity, ChannelPreconditionFailed, ChannelLockedResource) as error:

@@ -149,7 +149,7 @@ class RabbitDeadLetters:
             queue.put_nowait(delivered)
 
         with unavailable("look through the dead letters"):
-            channel = await self._connection.channel(publisher_confirms=False)
+            channel = await self._connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
         try:
             count = await self._my_turn(channel)
             with unavailable("look through the dead letters"):
@@ -213,7 +213,7 @@ def _check(queue: str) -> Callable[[aiormq.Connection], Any]:
     async def look(connection: aiormq.Connection) -> None:
         try:
             with unavailable("look for the dead letters"):
-                channel = await connection.channel(publisher_confirms=False)
+                channel = await connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
                 await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
         except TopologyMissing as error:
             raise TopologyMissing(

@@ -58,7 +58,7 @@ async def check_exchanges(layout: Layout, connection: aiormq.Connection) -> None
     """
     try:
         with unavailable("look for the exchanges"):
-            channel = await connection.channel(publisher_confirms=False)
+            channel = await connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
             for exchange in layout.exchanges():
                 await channel.exchange_declare(exchange.name, passive=True, timeout=RPC_TIMEOUT)
             for queue in layout.queues(()):

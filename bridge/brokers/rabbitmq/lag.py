@@ -61,7 +61,7 @@ class RabbitLagReader:
         try:
             with unavailable(f"look at {queue}"):
                 connection = await self._connected()
-                channel = await connection.channel(publisher_confirms=False)
+                channel = await connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
                 try:
                     state = await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
                 finally:

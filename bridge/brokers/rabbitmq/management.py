@@ -111,5 +111,7 @@ async def open_management(settings: Settings) -> AsyncIterator[Management | None
         base_url=f"{url.scheme}://{host}{port}{url.path.rstrip('/')}/api",
         auth=(unquote(url.username or ""), unquote(url.password or "")),
         timeout=TIMEOUT,
+        # Questions are rare: a connection kept for the next one would be closed by then.
+        limits=httpx2.Limits(max_keepalive_connections=0),
     ) as client:
         yield Management(client, virtual_host(settings))

@@ -21,6 +21,7 @@ from aiormq.channel import Channel
 from bridge.brokers.rabbitmq.confirms import Outgoing, Request
 from bridge.brokers.rabbitmq.connection import (
     RECOVER_SECONDS,
+    RPC_TIMEOUT,
     connected,
     is_blocked,
     unavailable,
@@ -130,7 +131,9 @@ class GroupPublisher:
     async def _serve(self, connection: aiormq.Connection) -> None:
         """Publish over this connection until it ends or is stuck."""
         with unavailable("open a channel"):
-            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            channel = await connection.channel(
+                timeout=RPC_TIMEOUT, publisher_confirms=True, on_return_raises=True
+            )
         if not isinstance(channel, Channel):
             raise TypeError("aiormq gives another kind of channel than this was written for")
         self._broken.clear()
@@ -186,6 +189,10 @@ class GroupPublisher:
             except PublishRejected as failure:
                 request.fail(failure)
                 continue
+            except Exception:
+                # A bug of ours: no caller may wait for ever, and the writer is built anew.
+                request.fail(PublishUnconfirmed("the message could not be encoded"))
+                raise
             self._out[request] = None
             self._out_messages += len(request.entries)
             self._out_bytes += request.size

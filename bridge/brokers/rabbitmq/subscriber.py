@@ -140,7 +140,7 @@ class RabbitSubscriber:
             return None
         if control is None or control.is_closed:
             with unavailable(f"join the group {self._group}"):
-                control = await connection.channel(publisher_confirms=False)
+                control = await connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
                 await control.basic_consume(
                     self._layout.members(self._group), _ignore, timeout=RPC_TIMEOUT
                 )

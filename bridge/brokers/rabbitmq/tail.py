@@ -43,7 +43,7 @@ async def _watch(settings: Settings, topics: Sequence[str]) -> AsyncGenerator[De
 
     async with connected(settings, "tail") as connection:
         with unavailable("watch topics"):
-            channel = await connection.channel(publisher_confirms=False)
+            channel = await connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
             queue = f"{layout.exchange}.tail.{uuid.uuid4().hex}"
             await channel.queue_declare(
                 queue,

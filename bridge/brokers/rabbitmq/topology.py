@@ -169,7 +169,7 @@ class RabbitTopology:
     async def _ask(self, what: str, name: str) -> None:
         """One question over a channel of its own: an answer of no ends the channel."""
         with unavailable(f"{what.replace('_', ' ')} {name}"):
-            channel = await self._connection.channel(publisher_confirms=False)
+            channel = await self._connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
             try:
                 if what == "find_exchange":
                     await channel.exchange_declare(name, passive=True, timeout=RPC_TIMEOUT)
@@ -215,7 +215,7 @@ class RabbitTopology:
 
     async def _channel(self) -> aiormq.abc.AbstractChannel:
         with unavailable("open a channel"):
-            return await self._connection.channel(publisher_confirms=False)
+            return await self._connection.channel(timeout=RPC_TIMEOUT, publisher_confirms=False)
 
 
 @asynccontextmanager
