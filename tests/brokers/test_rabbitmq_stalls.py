@@ -47,28 +47,37 @@ class StallingProxy:
         there, back = await asyncio.open_connection(self._host, self._port)
         self._writers |= {writer, back}
         try:
+            stuck = asyncio.Event()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(reader, back, from_client=True))
-                tasks.create_task(self._pump(there, writer, from_client=False))
+                tasks.create_task(self._pump(reader, back, stuck, from_client=True))
+                tasks.create_task(self._pump(there, writer, stuck, from_client=False))
         finally:
             self._writers -= {writer, back}
             writer.transport.abort()
             back.transport.abort()
 
     async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, from_client: bool
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        stuck: asyncio.Event,
+        *,
+        from_client: bool,
     ) -> None:
         try:
             while data := await source.read(65536):
                 if from_client and self._armed and CHANNEL_OPEN in data:
                     self._armed = False
+                    stuck.set()
                     self.stalled.set()
-                    await asyncio.Event().wait()
-                sink.write(data)
-                await sink.drain()
+                if not stuck.is_set():
+                    sink.write(data)
+                    await sink.drain()
         except ConnectionError:
             pass
-        sink.transport.abort()
+        if from_client or not stuck.is_set():
+            # What the broker does to a stalled connection does not reach the client.
+            sink.transport.abort()
 
 
 @asynccontextmanager
